@@ -1,0 +1,5 @@
+import sys
+
+from qaprune.cli import main
+
+sys.exit(main())

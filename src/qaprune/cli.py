@@ -1,0 +1,206 @@
+"""Command line: one subcommand a stage, and a few that serve people directly.
+
+Nothing heavy is imported before the stage that needs it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from qaprune import __version__
+from qaprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class StageCommand:
+    """How a stage is called: its function, its input options, and what `--help` says.
+
+    `inputs` are paths, a trailing `?` marks one that may be left out; `many` names an option that takes
+    several `KEY=PATH` or paths.
+    """
+
+    function: str
+    help: str
+    inputs: tuple[str, ...] = ()
+    keyed: str | None = None
+    listed: tuple[str, ...] = ()
+    owns_folder: bool = True
+
+
+STAGES = {
+    "corpus": StageCommand("qaprune.data.stages:corpus", "write the embedded corpus"),
+    "data": StageCommand("qaprune.data.stages:data", "prepare one data set", ("corpus?",)),
+    "encoder": StageCommand("qaprune.data.stages:encoder", "fetch or build one encoder", ("corpus?",)),
+    "features": StageCommand(
+        "qaprune.data.stages:features", "make windowed features", ("train", "holdout", "dev", "encoder")
+    ),
+    "teacher": StageCommand(
+        "qaprune.train.stages:teacher", "fine-tune the unpruned teacher", ("encoder", "features", "holdout")
+    ),
+    "gate": StageCommand("qaprune.gate.stage:gate", "score the gates by one criterion", ("teacher", "features")),
+    "prune": StageCommand(
+        "qaprune.prune.stage:prune",
+        "cut a teacher to a budget",
+        ("teacher", "gate?", "mask?", "features", "holdout"),
+    ),
+    "recover": StageCommand(
+        "qaprune.train.stages:recover",
+        "retrain or distil a pruned model",
+        ("model", "logits?", "features", "holdout"),
+    ),
+    "evaluate": StageCommand(
+        "qaprune.evaluate.stage:evaluate",
+        "score all variants of a run on dev",
+        ("features", "dev", "gold"),
+        keyed="variants",
+    ),
+    "profile": StageCommand(
+        "qaprune.profile.stage:profile", "time all variants of a run", ("features",), keyed="variants"
+    ),
+    "report": StageCommand(
+        "qaprune.report.stage:report", "tables and plots", listed=("evaluate", "profile"), owns_folder=False
+    ),
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = argparse.ArgumentParser(prog="qaprune", description=__doc__.splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"qaprune {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, stage in STAGES.items():
+        sub = commands.add_parser(name, help=stage.help, description=stage.help)
+        sub.add_argument("--spec", required=True, help="the stage's settings as JSON, or @FILE")
+        sub.add_argument("--out", required=True, type=Path, help="the stage's output folder")
+        sub.add_argument("--log", type=Path, help="also write the stage's lines to this file")
+        for option in stage.inputs:
+            sub.add_argument(f"--{option.rstrip('?')}", type=Path, required=not option.endswith("?"))
+        if stage.keyed:
+            sub.add_argument(
+                "--variant", action="append", required=True, metavar="KEY=DIR", help="a checkpoint and its key"
+            )
+        for option in stage.listed:
+            sub.add_argument(f"--{option}", type=Path, nargs="*", default=[])
+        sub.set_defaults(main=_run_stage, stage=stage)
+    _add_people_commands(commands)
+    return parser
+
+
+def _add_people_commands(commands: Any) -> None:
+    from qaprune.evaluate import score
+
+    sub = commands.add_parser("score", help="official figures of a prediction file")
+    score.add_arguments(sub)
+    sub.set_defaults(main=score.main)
+    sub = commands.add_parser("plan", help="runs, jobs, estimated hours and disk of a config")
+    sub.add_argument("--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order")
+    sub.set_defaults(main=_plan)
+    sub = commands.add_parser("show", help="print the F1-versus-speedup table of a results folder")
+    sub.add_argument("results", type=Path)
+    sub.set_defaults(main=_show)
+
+
+def _run_stage(args: argparse.Namespace) -> int:
+    from qaprune.stage import Log, run_stage
+
+    stage: StageCommand = args.stage
+    spec = _read_spec(args.spec)
+    paths: dict[str, Path] = {}
+    for option in (name.rstrip("?") for name in stage.inputs):
+        if (path := getattr(args, option)) is not None:
+            paths[option] = _folder(path)
+    inputs: dict[str, Any] = dict(paths)
+    if stage.keyed:
+        inputs[stage.keyed] = _keyed(args.variant)
+        paths |= {f"variant {key}": path for key, path in inputs[stage.keyed].items()}
+    for option in stage.listed:
+        inputs[option] = [_folder(path) for path in getattr(args, option)]
+        paths |= {f"{option} {path.name}": path for path in inputs[option]}
+    for name, path in paths.items():
+        if not path.exists():
+            raise InputError(f"--{name}: {path}: no such file or folder")
+    out = _folder(args.out)
+    log = Log(args.log)
+    module, _, function = stage.function.partition(":")
+    label = spec.get("label", "")
+
+    def work(out: Path) -> dict[str, Any]:
+        return getattr(import_module(module), function)(spec, inputs, out, log)
+
+    try:
+        result = run_stage(args.command, spec, _digestible(paths), out, work, stage.owns_folder)
+    except InputError as error:
+        log.keep(f"error: {error}")
+        raise InputError(f"{args.command} {label}: {error}" if label else str(error)) from error
+    record = json.loads((out / "stage.json").read_text(encoding="utf-8"))
+    log(f"{args.command} {label}: {result['summary']} ({record['seconds']:.1f} s)")
+    return 0
+
+
+def _folder(path: Path) -> Path:
+    """A stage may be named by its folder or by the `stage.json` in it."""
+    return path.parent if path.name == "stage.json" else path
+
+
+def _digestible(paths: dict[str, Path]) -> dict[str, Path]:
+    """Draws stand inside their point's folder and are covered by its digest."""
+    return {name: path for name, path in paths.items() if path.is_file() or (path / "stage.json").exists()}
+
+
+def _read_spec(text: str) -> dict[str, Any]:
+    try:
+        if text.startswith("@"):
+            text = Path(text[1:]).read_text(encoding="utf-8")
+        spec = json.loads(text)
+    except FileNotFoundError:
+        raise InputError(f"--spec: {text[1:]}: no such file") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"--spec: invalid JSON: {error.msg} at character {error.pos}") from None
+    if not isinstance(spec, dict):
+        raise InputError("--spec: expected a JSON object")
+    return spec
+
+
+def _keyed(pairs: list[str]) -> dict[str, Path]:
+    found = {}
+    for pair in pairs:
+        key, separator, path = pair.partition("=")
+        if not separator or not key:
+            raise InputError(f"--variant: expected KEY=DIR, got {pair!r}")
+        found[key] = Path(path)
+    return found
+
+
+def _plan(args: argparse.Namespace) -> int:
+    from qaprune.config import load_config
+    from qaprune.plan import make_plan
+
+    print(make_plan(load_config(args.config)).describe())
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from qaprune.report.stage import terminal_text
+
+    print(terminal_text(args.results))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; bad input is one line on standard error and exit code 1."""
+    args = build_parser().parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.main
+    try:
+        return command(args)
+    except InputError as error:
+        print(f"qaprune: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,185 @@
+"""Configs: merge overlays over the default, expand sources, check against the schema. No torch."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qaprune.errors import InputError
+
+ROOT = Path(__file__).parents[2]
+SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
+DEFAULT = ROOT / "config" / "embedded.yaml"
+
+REPLACED_WHOLE = ("models", "datasets", "criteria", "budgets")
+"""Keys whose value an overlay replaces, so that toy settings never leak into another grid."""
+
+Config = dict[str, Any]
+
+
+class _Loader(yaml.CSafeLoader):
+    """YAML that refuses a key given twice and reads 1e-4 as a number (YAML 1.1 wants 1.0e-4)."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [key.value for key, _ in node.value]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise InputError(f"{node.start_mark.name}:{node.start_mark.line + 1}: key {key!r} stands twice")
+    loader.flatten_mapping(node)
+    return loader.construct_mapping(node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def read_yaml(path: Path) -> Config:
+    """One YAML file holding a mapping."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            value = yaml.load(file, Loader=_Loader)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such config file") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; expected a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{where}: invalid YAML ({getattr(error, 'problem', error)})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a mapping of config keys")
+    return value
+
+
+def merge(base: Config, overlay: Mapping[str, Any]) -> Config:
+    """`overlay` over `base`: mappings merge, all else is replaced; some top-level keys are replaced whole."""
+    merged = deepcopy(base)
+    for key, value in overlay.items():
+        if key in REPLACED_WHOLE or not isinstance(value, Mapping) or not isinstance(merged.get(key), dict):
+            merged[key] = deepcopy(value)
+        else:
+            merged[key] = merge_nested(merged[key], value)
+    return merged
+
+
+def merge_nested(base: Config, overlay: Mapping[str, Any]) -> Config:
+    """The merge below the top level."""
+    merged = dict(base)
+    for key, value in overlay.items():
+        if isinstance(value, Mapping) and isinstance(merged.get(key), dict):
+            merged[key] = merge_nested(merged[key], value)
+        else:
+            merged[key] = deepcopy(value)
+    return merged
+
+
+def load_config(overlays: Iterable[Path], overrides: Mapping[str, Any] | None = None) -> Config:
+    """The default config with overlays and overrides over it, checked. The default itself may be named too."""
+    config = read_yaml(DEFAULT)
+    for path in overlays:
+        if Path(path).resolve() != DEFAULT.resolve():
+            config = merge(config, read_yaml(Path(path)))
+    if overrides:
+        config = merge(config, _typed(overrides))
+    check(config)
+    return _expand(config)
+
+
+def _typed(value: Any) -> Any:
+    """Values from a command line arrive as strings: read them as YAML."""
+    if isinstance(value, Mapping):
+        return {key: _typed(item) for key, item in value.items()}
+    return yaml.load(value, Loader=_Loader) if isinstance(value, str) else value
+
+
+def check(config: Config) -> None:
+    """Refuse unknown keys, wrong types and impossible values, naming the key's path and what was expected."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    error = best_match(validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf"))
+    if error is not None:
+        raise InputError(_worded(error))
+
+
+def _worded(error: Any) -> str:
+    path = ".".join(str(part) for part in error.absolute_path) or "(top level)"
+    expected = error.validator_value
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))
+        prefix = "" if path == "(top level)" else f"{path}."
+        return f"config: {prefix}{unknown[0]}: unknown key; expected one of {', '.join(known)}"
+    if error.validator == "required":
+        missing = next(key for key in expected if key not in error.instance)
+        return f"config: {path}: missing key {missing!r}"
+    wording = {
+        "type": lambda: f"expected {expected if isinstance(expected, str) else ' or '.join(expected)}",
+        "enum": lambda: f"expected one of {', '.join(map(str, expected))}",
+        "minimum": lambda: f"expected at least {expected}",
+        "maximum": lambda: f"expected at most {expected}",
+        "exclusiveMinimum": lambda: f"expected a number above {expected}",
+        "exclusiveMaximum": lambda: f"expected a number below {expected}",
+        "minItems": lambda: f"expected at least {expected} item(s)",
+        "minProperties": lambda: "expected at least one entry",
+        "uniqueItems": lambda: "expected each value once",
+        "pattern": lambda: f"expected a name that matches {expected}",
+        "oneOf": lambda: "expected exactly one kind of source: {path: ...}, {hub: ..., revision: ...} or {scratch: ...}",
+    }
+    worded = wording.get(error.validator, lambda: error.message)()
+    got = repr(error.instance)
+    return f"config: {path}: {worded}, got {got if len(got) <= 60 else got[:57] + '...'}"
+
+
+_VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+
+
+def _expand(config: Config) -> Config:
+    """Resolve the paths of all sources: environment variables, then `data_root`."""
+    config = deepcopy(config)
+    root = config.get("data_root")
+    root = Path(_variables(root, "data_root")) if root else None
+    for name, model in config["models"].items():
+        _resolve(model["source"], root, f"models.{name}.source")
+        for dataset, source in model.get("teachers", {}).items():
+            _resolve(source, root, f"models.{name}.teachers.{dataset}")
+    for name, dataset in config["datasets"].items():
+        for split in ("train", "dev"):
+            _resolve(dataset[split], root, f"datasets.{name}.{split}")
+    config.pop("data_root", None)
+    return config
+
+
+def _resolve(source: dict[str, Any], root: Path | None, key: str) -> None:
+    local = source.pop("local", None)
+    if local is not None and root is not None:
+        source.clear()
+        source["path"] = local
+    if "path" not in source:
+        return
+    path = Path(_variables(source["path"], f"{key}.path")).expanduser()
+    if root is not None and not path.is_absolute():
+        path = root / path
+    if not path.exists():
+        raise InputError(f"config: {key}.path: {path}: no such file or folder")
+    source["path"] = str(path)
+
+
+def _variables(text: str, key: str) -> str:
+    def value(match: re.Match[str]) -> str:
+        name = match[1] or match[2]
+        if name not in os.environ:
+            raise InputError(f"config: {key}: environment variable {name} is not set")
+        return os.environ[name]
+
+    return _VARIABLE.sub(value, text)

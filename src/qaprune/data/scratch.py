@@ -1,0 +1,123 @@
+"""From-scratch encoders: a small real BERT or RoBERTa with a tokenizer trained on the corpus.
+
+The folder that `build_encoder` writes is an ordinary Hugging Face checkpoint; nothing later can tell it
+from a downloaded one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
+
+ARCHITECTURES = ("bert", "roberta")
+BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+
+
+def build_encoder(
+    architecture: str,
+    texts: Iterable[str],
+    out: Path,
+    seed: int,
+    vocab_size: int,
+    layers: int,
+    hidden: int,
+    heads: int,
+    intermediate: int,
+    max_positions: int,
+) -> None:
+    """Train a tokenizer on the texts, initialise an encoder by seed, and write both to `out`.
+
+    `max_positions` is the longest input in tokens; RoBERTa's position table has two rows more, because its
+    positions start behind the padding id.
+    """
+    if architecture not in ARCHITECTURES:
+        raise InputError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")
+    if hidden % heads:
+        raise InputError(f"heads: expected a divisor of the hidden size {hidden}, got {heads}")
+    import torch
+    from transformers import AutoModel
+
+    texts = list(texts)
+    if not any(text.strip() for text in texts):
+        raise InputError("texts: expected text to train a tokenizer on, got none")
+    make_tokenizer = bert_tokenizer if architecture == "bert" else roberta_tokenizer
+    tokenizer = make_tokenizer(texts, vocab_size, max_positions)
+    shape = {
+        "vocab_size": len(tokenizer),
+        "num_hidden_layers": layers,
+        "hidden_size": hidden,
+        "num_attention_heads": heads,
+        "intermediate_size": intermediate,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = _config(architecture, tokenizer, shape, max_positions)
+        model = AutoModel.from_config(config, dtype=torch.float32, add_pooling_layer=False)
+    out.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+
+
+def _config(
+    architecture: str, tokenizer: PreTrainedTokenizerBase, shape: dict[str, int], max_positions: int
+) -> PretrainedConfig:
+    from transformers import BertConfig, RobertaConfig
+
+    if architecture == "bert":
+        return BertConfig(**shape, max_position_embeddings=max_positions, type_vocab_size=2)
+    return RobertaConfig(
+        **shape,
+        max_position_embeddings=max_positions + tokenizer.pad_token_id + 1,
+        type_vocab_size=1,
+        layer_norm_eps=1e-5,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+
+
+def bert_tokenizer(texts: list[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerBase:
+    """A lower-casing WordPiece tokenizer: [CLS] question [SEP] context [SEP], segments 0 and 1."""
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import BertTokenizerFast
+
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    core.decoder = decoders.WordPiece(prefix="##")
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size, special_tokens=list(BERT_SPECIAL), show_progress=False
+    )
+    core.train_from_iterator(texts, trainer)
+    core.post_processor = processors.BertProcessing(
+        ("[SEP]", core.token_to_id("[SEP]")), ("[CLS]", core.token_to_id("[CLS]"))
+    )
+    return BertTokenizerFast(tokenizer_object=core, model_max_length=max_length, do_lower_case=True)
+
+
+def roberta_tokenizer(texts: list[str], vocab_size: int, max_length: int) -> PreTrainedTokenizerBase:
+    """A byte-level BPE tokenizer: <s> question </s></s> context </s>, no segments, padding id 1."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import RobertaTokenizerFast
+
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=list(ROBERTA_SPECIAL),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    core.train_from_iterator(texts, trainer)
+    core.post_processor = processors.RobertaProcessing(
+        ("</s>", core.token_to_id("</s>")), ("<s>", core.token_to_id("<s>")), add_prefix_space=False
+    )
+    return RobertaTokenizerFast(tokenizer_object=core, model_max_length=max_length)

@@ -1,0 +1,81 @@
+"""Where data sets and encoders come from: a local path, the hub, or made from scratch."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qaprune.data.nq import nq_example, read_nq_records, simplify_hub_row
+from qaprune.data.examples import Example
+from qaprune.data.squad2 import read_squad2, squad2_from_rows
+from qaprune.errors import InputError
+
+
+@contextlib.contextmanager
+def hub_errors(name: str) -> Iterator[None]:
+    """Word the hub's many failures as one line."""
+    # One try is enough to say that there is no network; the default is minutes of retries.
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = type(error).__name__
+        raise InputError(
+            f"hub source {name!r}: cannot be fetched ({reason}); check the name and the network, "
+            "or give a local path instead"
+        ) from error
+
+
+def hub_rows(source: dict[str, Any], split: str) -> Any:
+    """Rows of a hub data set's split, streamed."""
+    with hub_errors(source["hub"]):
+        from datasets import load_dataset
+
+        return load_dataset(source["hub"], split=split, revision=source.get("revision"), streaming=True)
+
+
+def read_dataset(task: str, source: dict[str, Any], split: str) -> Iterator[tuple[Example, dict[str, Any] | None]]:
+    """Yield examples, for NQ beside the simplified record that each comes from."""
+    if task == "squad2":
+        if "hub" in source:
+            with hub_errors(source["hub"]):
+                for example in squad2_from_rows(hub_rows(source, split), source["hub"]):
+                    yield example, None
+        else:
+            for example in read_squad2(_existing(source["path"])):
+                yield example, None
+        return
+    if "hub" in source:
+        with hub_errors(source["hub"]):
+            for number, row in enumerate(hub_rows(source, split)):
+                record = simplify_hub_row(row)
+                yield nq_example(record, f"{source['hub']}: row {number}"), record
+    else:
+        for where, record in read_nq_records(_existing(source["path"])):
+            yield nq_example(record, where), record
+
+
+def _existing(path: str) -> Path:
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file")
+    return Path(path)
+
+
+def fetch_encoder(source: dict[str, Any]) -> Path:
+    """The local folder of a checkpoint: the path itself, or a snapshot from the hub."""
+    if "path" in source:
+        folder = Path(source["path"])
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; expected a Hugging Face checkpoint")
+        return folder
+    with hub_errors(source["hub"]):
+        from huggingface_hub import snapshot_download
+
+        patterns = ["config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
+        return Path(snapshot_download(source["hub"], revision=source.get("revision"), allow_patterns=patterns))

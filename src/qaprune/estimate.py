@@ -1,0 +1,172 @@
+"""`qaprune plan`: what a config will run and roughly what it costs, before anyone starts it.
+
+Work is counted as 6 FLOPs a parameter and token for training, 2 for prediction, over the encoder's layer
+weights. The rates it is divided by are rough and stated in the output: this answers "an hour or a week?".
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qaprune.budget import parse_budget
+
+if TYPE_CHECKING:
+    from qaprune.plan import Plan, Point, Run
+
+CPU_FLOPS = 0.25e12
+"""Two cores with bfloat16: measured at 4,420 tokens/s for a 6 x 384 encoder (10.6M layer weights)."""
+GPU_FLOPS = 100e12
+"""One current data-centre GPU at a third of its bfloat16 peak."""
+JOB_SECONDS = 6
+"""Importing torch and transformers, loading and saving."""
+
+HUB_SIZES = {
+    "bert-base": (12, 768, 3072, 30522),
+    "bert-large": (24, 1024, 4096, 30522),
+    "roberta-base": (12, 768, 3072, 50265),
+    "roberta-large": (24, 1024, 4096, 50265),
+    "minilm-l6": (6, 384, 1536, 30522),
+}
+"""Layers, width, feed-forward units, vocabulary of well-known hub models, by part of their name."""
+HUB_QUESTIONS = {"squad2": (130_319, 11_873, 190), "nq": (307_373, 7_830, 512)}
+"""Train and dev questions of the public data sets, and tokens a window."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Weights of an encoder: in its layers, and with embeddings."""
+
+    layers: int
+    total: int
+    guessed: bool = False
+
+
+def model_size(source: dict[str, Any]) -> Size:
+    """From the scratch shape, a local config.json, or the name of a well-known hub model."""
+    guessed = False
+    if "scratch" in source:
+        shape = source["scratch"]
+        sizes = (shape["layers"], shape["hidden"], shape["intermediate"], shape["vocab_size"])
+    elif "path" in source and (Path(source["path"]) / "config.json").exists():
+        config = json.loads((Path(source["path"]) / "config.json").read_text(encoding="utf-8"))
+        sizes = tuple(
+            config[key] for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+        )
+    else:
+        name = str(source.get("hub", source.get("path"))).lower()
+        match = next((key for key in HUB_SIZES if key in name), None)
+        guessed = match is None
+        sizes = HUB_SIZES[match or "bert-base"]
+    layers, hidden, intermediate, vocabulary = sizes
+    weights = layers * (4 * hidden * hidden + 2 * hidden * intermediate)
+    return Size(weights, weights + (vocabulary + 512) * hidden, guessed)
+
+
+def questions(plan: Plan, dataset: str) -> tuple[int, int, int]:
+    """Train and dev questions and tokens of a mean question, as far as known without reading the data."""
+    settings = plan.config["datasets"][dataset]
+    train, dev, tokens = HUB_QUESTIONS[settings["task"]]
+    if "scratch" in settings["train"]:
+        train, dev = plan.config["corpus"]["train_questions"], plan.config["corpus"]["dev_questions"]
+    train = min(train, settings.get("train_questions") or train)
+    dev = min(dev, settings.get("dev_questions") or dev)
+    return train, dev, min(tokens, settings["windows"]["length"])
+
+
+def share_left(point: Point) -> float:
+    """Roughly the share of layer weights that a budget keeps (heads are a third of a layer)."""
+    budget = parse_budget(point.budget)
+    return (budget.heads + 2 * budget.ff) / 300
+
+
+def run_flops(plan: Plan, run: Run) -> float:
+    """FLOPs of all training and prediction of a run."""
+    weights = model_size(plan.config["models"][run.model]["source"]).layers
+    train, dev, tokens = questions(plan, run.dataset)
+    config = plan.config
+    epoch = 6 * weights * train * tokens
+    check = 2 * weights * (dev + 0.05 * train) * tokens
+    given = run.dataset in config["models"][run.model].get("teachers", {})
+    total = (0 if given else config["training"]["epochs"] * epoch) + epoch / 3 + check
+    total += config["recovery"]["training"]["epochs"] * epoch + check
+    for point in plan.points(run):
+        settings = config["criteria"][point.criterion]
+        gate_tokens = settings.get("steps", 0) * settings.get("batch_tokens", 0)
+        gate_tokens += settings.get("windows", 0) * tokens
+        left = share_left(point)
+        total += 4 * weights * gate_tokens + left * check * (point.draws + len(point.recovery))
+        total += left * epoch * config["recovery"]["training"]["epochs"] * len(point.recovery)
+    return total
+
+
+def jobs(plan: Plan) -> dict[str, int]:
+    """Jobs of each stage."""
+    points = [(run, point) for run in plan.runs for point in plan.points(run)]
+    counts = {
+        "corpus": int(plan.needs_corpus),
+        "data": len(plan.config["datasets"]),
+        "encoder": len(plan.config["models"]),
+        "features": len({run.pair for run in plan.runs}),
+        "teacher": len(plan.runs),
+        "gate": len({(run, point.scoring) for run, point in points}),
+        "prune": len(points),
+        "recover": len(plan.runs) + sum(len(point.recovery) for _, point in points),
+        "evaluate": len(plan.runs),
+        "profile": len(plan.runs),
+        "report": 1,
+    }
+    return {stage: count for stage, count in counts.items() if count}
+
+
+def disk_gb(plan: Plan) -> tuple[float, float]:
+    """Gigabytes of weights at the most and of those that stay by the `keep` policy."""
+    most = stay = 0.0
+    keep = plan.config["keep"]
+    for run in plan.runs:
+        size = model_size(plan.config["models"][run.model]["source"])
+        fixed = size.total - size.layers
+        most += 2 * size.total
+        stay += size.total * (keep["teacher"] + keep["recovered"])
+        for point in plan.points(run):
+            weights = fixed + share_left(point) * size.layers
+            most += weights * (point.draws + len(point.recovery))
+            stay += weights * (point.draws * keep["pruned"] + len(point.recovery) * keep["recovered"])
+    encoders = sum(model_size(model["source"]).total for model in plan.config["models"].values())
+    return (most + encoders) * 4e-9, (stay + encoders) * 4e-9
+
+
+def describe(plan: Plan) -> str:
+    """Runs, jobs, hours and disk as text of at most 80 columns."""
+    counts = jobs(plan)
+    lines = [f"{plan.config['name']}: {len(plan.runs)} runs, {sum(counts.values())} jobs"]
+    flops = {run: run_flops(plan, run) for run in plan.runs}
+    for run in plan.runs:
+        points = ", ".join(point.id for point in plan.points(run))
+        lines += _wrapped(f"  {run.id}: {points}", "    ")
+    lines += _wrapped("jobs: " + ", ".join(f"{stage} {count}" for stage, count in counts.items()), "  ")
+    total = sum(flops.values())
+    overhead = sum(counts.values()) * JOB_SECONDS / 3600
+    cpu, gpu = total / CPU_FLOPS / 3600 + overhead / 2, total / GPU_FLOPS / 3600 + overhead
+    lines.append(f"estimated time: {_hours(cpu)} on two CPU cores, {_hours(gpu)} on one GPU")
+    lines.append(f"  ({total:.2g} FLOPs at {CPU_FLOPS / 1e12:g} and {GPU_FLOPS / 1e12:g} TFLOP/s; a rough guide)")
+    most, stay = disk_gb(plan)
+    lines.append(f"disk for weights: up to {most:.2f} GB, {stay:.2f} GB stay by the keep policy")
+    guessed = [
+        name for name, model in plan.config["models"].items() if model_size(model["source"]).guessed
+    ]
+    if guessed:
+        lines.append(f"  size not known without a network, taken as bert-base: {', '.join(guessed)}")
+    return "\n".join(lines)
+
+
+def _hours(hours: float) -> str:
+    return f"{hours * 60:.0f} min" if hours < 2 else f"{hours:,.0f} h"
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, 80, subsequent_indent=indent, break_on_hyphens=False)

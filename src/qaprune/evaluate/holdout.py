@@ -1,0 +1,66 @@
+"""The no-answer threshold of a checkpoint, chosen on the train hold-out by one procedure for all.
+
+The stage that writes a checkpoint calls `fit_threshold` and ships the result in the checkpoint's config.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import nn
+
+from qaprune.data.examples import Example, read_examples
+from qaprune.data.features import Features, load_features
+from qaprune.data.nq import document_context
+from qaprune.evaluate import nq, squad2
+from qaprune.evaluate.predictions import Predictions, contexts_of, predict_spans
+from qaprune.train.compute import Compute
+from qaprune.train.predict import predict_logits
+
+
+class Holdout:
+    """The hold-out slice of one run, read once and used for every checkpoint a stage writes."""
+
+    def __init__(self, features: Path, examples: Path, task: str, max_answer_tokens: int):
+        self.features: Features = load_features(features)
+        self.examples: list[Example] = list(read_examples(examples))
+        self.task = task
+        self.max_answer_tokens = max_answer_tokens
+
+    def fit_threshold(self, model: nn.Module, compute: Compute) -> tuple[float, float]:
+        """(threshold, F1 in per cent at it) of a model."""
+        logits = predict_logits(model, self.features, compute)
+        spans = predict_spans(self.features, contexts_of(self.examples), logits, self.max_answer_tokens)
+        if self.task == "squad2":
+            return squad2_threshold(self.examples, spans)
+        return nq_threshold(self.examples, spans)
+
+
+def squad2_threshold(examples: Sequence[Example], spans: Predictions) -> tuple[float, float]:
+    """Maximise the SQuAD 2.0 F1."""
+    gold = squad2.gold_from_examples(examples)
+    _, f1 = squad2.score_questions(gold, dict(zip(spans.ids, spans.texts, strict=True)))
+    answerable = squad2.has_answer(gold)
+    threshold = squad2.choose_threshold(f1, answerable, spans.null_odds)
+    kept = squad2.with_nulls(f1, answerable, spans.null_odds > threshold)
+    return threshold, float(100 * kept.mean())
+
+
+def nq_threshold(examples: Sequence[Example], spans: Predictions) -> tuple[float, float]:
+    """Maximise the short-answer F1 against the one annotation of each train example."""
+    right = []
+    for i, example in enumerate(examples):
+        document = document_context(example.context)
+        predicted = document.token_span(int(spans.start[i]), int(spans.end[i]))
+        gold = [document.token_span(a.start, a.start + len(a.text)) for a in example.answers]
+        right.append(predicted in gold)
+    side = nq.Side(
+        np.array([bool(example.answers) for example in examples]),
+        np.ones(len(examples), bool),
+        np.array(right, bool),
+        -spans.null_odds,
+    )
+    threshold = nq.choose_threshold(side)
+    return threshold, 100 * nq.f1_at(side, threshold)

@@ -1,0 +1,86 @@
+"""Reading JSON and JSON lines, plain or gzipped, with errors that name file, line and what was expected."""
+
+from __future__ import annotations
+
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qaprune.data.examples import open_text
+from qaprune.errors import InputError
+
+UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
+_KINDS = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+
+
+def unreadable(path: Path | str, error: Exception) -> InputError:
+    """The one-line error for a file that is missing, cut short or not text."""
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"{path}: no such file")
+    if isinstance(error, (EOFError, zlib.error)):
+        return InputError(f"{path}: damaged or cut gzip file ({error})")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return InputError(f"{path}: cannot be read ({reason})")
+
+
+def read_json(path: Path | str) -> Any:
+    """The one JSON value of a file."""
+    try:
+        with open_text(path) as lines:
+            text = lines.read()
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise InputError(
+            f"{path}:{error.lineno}: invalid JSON: {error.msg} (column {error.colno})"
+        ) from None
+
+
+def read_json_lines(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield (`file:line`, object) for every line that is not blank."""
+    try:
+        with open_text(path) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    yield f"{path}:{number}", _object(line, f"{path}:{number}")
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise InputError(f"{where}: invalid JSON: {error.msg} (column {error.colno})") from None
+    return expect(value, dict, where)
+
+
+def expect(value: Any, kind: type, where: str) -> Any:
+    """`value` if it is of that JSON kind, else an error that names the place."""
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise InputError(f"{where}: expected {_KINDS[kind]}, found {_shown(value)}")
+    return value
+
+
+def field(record: Any, key: str, kind: type, where: str) -> Any:
+    """`record[key]` if it is there and of that JSON kind, else an error that names the key."""
+    if key not in expect(record, dict, where):
+        raise InputError(f"{where}: missing key '{key}'")
+    return expect(record[key], kind, f"{where}: '{key}'")
+
+
+def number(value: Any, where: str) -> float:
+    """`value` as a float if it is a JSON number; not-a-number is refused because it cannot be ranked."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
+        raise InputError(f"{where}: expected a number, found {_shown(value)}")
+    return float(value)
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,0 +1,100 @@
+"""L0 gates by the hard-concrete distribution (Louizos, Welling and Kingma 2018), weights frozen.
+
+A gate is z = min(1, max(0, s (zeta - gamma) + gamma)), s = sigmoid((log u - log(1 - u) + log_alpha) / beta)
+with u uniform (their equations 10 and 11; beta 2/3, gamma -0.1, zeta 1.1). Its probability of being open is
+sigmoid(log_alpha - beta log(-gamma / zeta)) (equation 12).
+
+The task loss is minimised over log_alpha alone under a Lagrangian that drives the expected share of open
+heads, and of open units, to the budget: lambda1 (s - t) + lambda2 (s - t)^2 for each kind, multipliers by
+gradient ascent (Wang, Wohlwend and Lei 2020; as Xia et al. 2022 use it). It trains once for each budget.
+Cost: one forward and backward pass a step, without weight gradients.
+
+Own choices: one gate sample a batch; the target share falls linearly from 1 to the budget over the first
+`warmup` share of the steps; Adam at `lr` for log_alpha and multipliers; log_alpha clamped to +-4.6. Gates are
+ranked by log_alpha; a survivor keeps its median value, z at u = 1/2 without the temperature.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from qaprune.gate.gates import gated
+from qaprune.gate.registry import GateTask, Scores
+from qaprune.train.losses import span_loss
+
+BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
+CLAMP = 4.6
+
+
+def sample_gates(log_alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One hard-concrete sample for each gate, differentiable in `log_alpha`; same shape, in [0, 1]."""
+    noise = torch.rand(log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(log_alpha)
+    concrete = torch.sigmoid((torch.logit(noise) + log_alpha) / BETA)
+    return (concrete * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+
+
+def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
+    """P(gate > 0)."""
+    return torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA))
+
+
+def gate_value(log_alpha: torch.Tensor) -> torch.Tensor:
+    """The deterministic gate used after training (their equation 13)."""
+    return (torch.sigmoid(log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
+
+
+def sparsity_penalty(shares: torch.Tensor, target: torch.Tensor, multipliers: torch.Tensor) -> torch.Tensor:
+    """Lagrangian terms of the open shares [kinds] against their targets; multipliers [2, kinds]."""
+    gap = shares - target
+    return (multipliers[0] * gap + multipliers[1] * gap**2).sum()
+
+
+class L0:
+    needs_model = True
+    per_budget = True
+    whole_layers = False
+    version = 1
+
+    def score(self, task: GateTask) -> Scores:
+        """Train log_alpha for `steps` steps; scores are log_alpha, values the deterministic gates."""
+        model, shape, settings = task.model, task.shape, task.settings
+        device = next(model.parameters()).device
+        model.eval().requires_grad_(False)
+        heads = torch.full((shape.layers, shape.heads[0]), settings["init_heads"], device=device, requires_grad=True)
+        ff = torch.full((shape.layers, shape.ff[0]), settings["init_ff"], device=device, requires_grad=True)
+        multipliers = torch.zeros(2, 2, device=device, requires_grad=True)
+        optimizer = torch.optim.Adam([heads, ff], lr=settings["lr"])
+        ascent = torch.optim.Adam([multipliers], lr=settings["lr"], maximize=True)
+        budget = torch.tensor([task.budget.heads, task.budget.ff], device=device) / 100
+        generator = torch.Generator().manual_seed(task.seed)
+        steps, windows, tokens = settings["steps"], 0, 0
+        batches = task.batches(settings["batch_tokens"], None, task.seed)
+        with gated(model) as gates:
+            for step in range(steps):
+                batch = next(batches)
+                gates.set(sample_gates(heads, generator), sample_gates(ff, generator))
+                progress = min(1.0, (step + 1) / max(1, settings["warmup"] * steps))
+                target = 1 - progress * (1 - budget)
+                shares = torch.stack([open_probability(heads).mean(), open_probability(ff).mean()])
+                with task.autocast():
+                    task_loss = span_loss(model, batch)
+                loss = task_loss + sparsity_penalty(shares, target, multipliers)
+                optimizer.zero_grad()
+                ascent.zero_grad()
+                loss.backward()
+                optimizer.step()
+                ascent.step()
+                with torch.no_grad():
+                    heads.clamp_(-CLAMP, CLAMP)
+                    ff.clamp_(-CLAMP, CLAMP)
+                windows += batch["input_ids"].shape[0]
+                tokens += int(batch["attention_mask"].sum())
+                if (step + 1) % max(1, steps // 5) == 0:
+                    kept = " ".join(f"{share:.0%}" for share in shares.tolist())
+                    task.log(f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, open heads and units {kept}")
+        values = [gate_value(layer.detach()).cpu().numpy()[None] for layer in (heads, ff)]
+        return Scores(
+            heads.detach().cpu().numpy()[None], ff.detach().cpu().numpy()[None], *values, windows, tokens
+        )

@@ -1,0 +1,103 @@
+"""Criteria: what scores the gates. Built in ones live beside this file, others come by entry point.
+
+A criterion from outside the package is a class with the attributes of `Criterion`, named in the entry
+point group `qaprune.criteria` of its own package; its settings stand under `settings:` in the config.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from qaprune.budget import Budget
+from qaprune.errors import InputError
+from qaprune.models.encoder import EncoderShape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+GROUP = "qaprune.criteria"
+BUILT_IN = {
+    "random": "qaprune.gate.random:Random",
+    "gain": "qaprune.gate.gain:Gain",
+    "l0": "qaprune.gate.l0:L0",
+    "first_layers": "qaprune.gate.layers:FirstLayers",
+    "alternate_layers": "qaprune.gate.layers:AlternateLayers",
+}
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a criterion returns. Higher scores stay.
+
+    `heads` [draws, layers, heads] and `ff` [draws, layers, units]: one draw unless the criterion is
+    random. `head_values`, `ff_values`: strengths in [0, 1] of the same shapes, where the criterion has
+    them. `passes` counts forward-plus-backward passes over a window, `tokens` what they read.
+    """
+
+    heads: np.ndarray
+    ff: np.ndarray
+    head_values: np.ndarray | None = None
+    ff_values: np.ndarray | None = None
+    passes: float = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class GateTask:
+    """What a criterion may read. `model` and `batches` are None for one that needs no model.
+
+    `batches(tokens, windows, seed)` yields padded training batches (dicts of tensors with labels) of at
+    most `tokens` tokens, shuffled by seed, endlessly where `windows` is None. `autocast()` is the context
+    of mixed-precision passes on this device. `log(line)` reports.
+    """
+
+    shape: EncoderShape
+    settings: Mapping[str, Any]
+    seed: int
+    budget: Budget | None = None
+    model: nn.Module | None = None
+    batches: Callable[[int, int | None, int], Iterator[dict[str, Any]]] | None = None
+    autocast: Callable[[], AbstractContextManager] = nullcontext
+    log: Callable[[str], None] = field(default=lambda _line: None)
+
+
+class Criterion(Protocol):
+    """The contract of a criterion.
+
+    `needs_model`: whether it reads the teacher and training batches. `per_budget`: whether it must run
+    once for each budget. `whole_layers`: whether its scores rank layers rather than single gates.
+    `version`: raised whenever its numbers change, so that results are computed again.
+    """
+
+    needs_model: bool
+    per_budget: bool
+    whole_layers: bool
+    version: int
+
+    def score(self, task: GateTask) -> Scores: ...
+
+
+def criterion_names() -> list[str]:
+    """Names of all criteria that are installed."""
+    return sorted(BUILT_IN | {point.name: "" for point in entry_points(group=GROUP)})
+
+
+def load_criterion(name: str) -> Criterion:
+    """The criterion of that name; an unknown one is answered with what was probably meant."""
+    if name in BUILT_IN:
+        module, _, attribute = BUILT_IN[name].partition(":")
+        return getattr(import_module(module), attribute)()
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            return point.load()()
+    close = difflib.get_close_matches(name, criterion_names(), 1)
+    hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(criterion_names())}"
+    raise InputError(f"criteria: {name!r} is no known criterion{hint}")

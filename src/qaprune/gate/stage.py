@@ -1,0 +1,88 @@
+"""The stage `gate`: run one criterion on a run's teacher and keep its scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from qaprune.budget import parse_budget
+from qaprune.errors import InputError
+from qaprune.gate.registry import GateTask, Scores, load_criterion
+from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
+
+
+def gate(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    """Write `scores.safetensors`: heads [draws, layers, heads] and ff [draws, layers, units]."""
+    criterion = load_criterion(spec["criterion"])
+    shape = shape_of_config(read_config(inputs["teacher"]))
+    budget = parse_budget(spec["budget"]) if spec["budget"] else None
+    task = GateTask(shape, spec["settings"], spec["run"]["seed"], budget, log=log)
+    if criterion.needs_model:
+        task = _with_model(task, spec, inputs)
+    began = time.perf_counter()
+    scores = criterion.score(task)
+    seconds = time.perf_counter() - began if criterion.needs_model else 0.0
+    check_scores(scores, shape, spec["criterion"])
+    save_scores(out / "scores.safetensors", scores)
+    return {
+        "summary": f"{scores.heads.shape[0]} draw(s), {scores.passes:,.0f} passes in {seconds:.1f} s",
+        "gate_seconds": round(seconds, 2),
+        "gate_passes": scores.passes,
+        "gate_tokens": scores.tokens,
+    }
+
+
+def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -> GateTask:
+    from dataclasses import replace
+
+    from qaprune.data.features import load_features
+    from qaprune.models.encoder import load_model
+    from qaprune.train.batches import train_batches
+    from qaprune.train.compute import start
+
+    compute = start(spec["compute"], task.seed)
+    train = load_features(inputs["features"] / "train.safetensors")
+    model = load_model(inputs["teacher"], compute.attention, 0.0).to(compute.device)
+
+    def batches(tokens: int, windows: int | None, seed: int):
+        return train_batches(train, tokens, seed, compute.device, windows)
+
+    return replace(task, model=model, batches=batches, autocast=partial(type(compute).autocast, compute))
+
+
+def check_scores(scores: Scores, shape: EncoderShape, name: str) -> None:
+    """Refuse scores of another shape or that are not numbers: the contract of every criterion."""
+    widths = {"heads": shape.heads[0], "ff": shape.ff[0], "head_values": shape.heads[0], "ff_values": shape.ff[0]}
+    for kind, width in widths.items():
+        array = getattr(scores, kind)
+        if array is None:
+            continue
+        if array.ndim != 3 or array.shape[1:] != (shape.layers, width) or not len(array):
+            expected = f"[draws, {shape.layers}, {width}]"
+            raise InputError(f"criteria: {name}: {kind}: expected shape {expected}, got {list(array.shape)}")
+        if not np.isfinite(array).all():
+            raise InputError(f"criteria: {name}: {kind}: scores are not all numbers")
+
+
+_ARRAYS = ("heads", "ff", "head_values", "ff_values")
+
+
+def save_scores(path: Path, scores: Scores) -> None:
+    """Write the arrays that are there, float32."""
+    arrays = {name: getattr(scores, name) for name in _ARRAYS if getattr(scores, name) is not None}
+    save_file({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}, path)
+
+
+def load_scores(path: Path) -> Scores:
+    """Read a scores file."""
+    if not path.exists():
+        raise InputError(f"{path}: no such scores file")
+    return Scores(**load_file(path))
+
+

@@ -1,0 +1,57 @@
+"""Writing a checkpoint: weights, tokenizer, the threshold in its config, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qaprune.data.stages import copy_tokenizer
+from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def save_checkpoint(
+    model: nn.Module, out: Path, tokenizer: Path, threshold: float, variant: dict[str, Any]
+) -> None:
+    """Save as a Hugging Face folder; `variant.json` beside it holds the row's facts so far."""
+    model.config.no_answer_threshold = threshold
+    model.to("cpu").save_pretrained(out)
+    copy_tokenizer(tokenizer, out)
+    (out / "variant.json").write_text(json.dumps(variant, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(_card(variant), encoding="utf-8")
+
+
+def _card(variant: dict[str, Any]) -> str:
+    facts = "\n".join(f"- {key}: {value}" for key, value in sorted(variant.items()) if value is not None)
+    return f"""---
+library_name: transformers
+pipeline_tag: question-answering
+---
+# {variant["variant"]} ({variant.get("criterion") or "unpruned"} {variant.get("budget") or ""})
+
+An extractive question-answering model made by qaprune. Load it with
+
+```python
+import qaprune
+from transformers import AutoModelForQuestionAnswering
+
+model = AutoModelForQuestionAnswering.from_pretrained("this folder")
+```
+
+The answer is "none" where the null score exceeds the best span's by more than `no_answer_threshold` of
+`config.json`.
+
+{facts}
+"""
+
+
+def read_variant(checkpoint: Path) -> dict[str, Any]:
+    """The facts that a checkpoint's own stage, and those before it, wrote down."""
+    path = checkpoint / "variant.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a checkpoint written by a stage") from None

@@ -1,0 +1,37 @@
+"""What a model costs without running it: multiply-adds and parameters."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qaprune.models.encoder import EncoderShape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def head_flops(shape: EncoderShape, length: int) -> int:
+    """FLOPs (2 x multiply-adds) of one attention head on a window of `length` tokens.
+
+    Query, key, value and output projections, then scores and their use: 8 n h d + 4 n^2 d.
+    """
+    return 8 * length * shape.hidden * shape.head_size + 4 * length * length * shape.head_size
+
+
+def unit_flops(shape: EncoderShape, length: int) -> int:
+    """FLOPs of one feed-forward unit on a window of `length` tokens: one row in, one column out."""
+    return 4 * length * shape.hidden
+
+
+def encoder_flops(shape: EncoderShape, length: int) -> int:
+    """FLOPs of all matrix products of the encoder and the span head on one window.
+
+    Left out, as is usual: embeddings, LayerNorm, softmax, activations, biases.
+    """
+    layers = sum(shape.heads) * head_flops(shape, length) + sum(shape.ff) * unit_flops(shape, length)
+    return layers + 4 * length * shape.hidden
+
+
+def parameters(model: nn.Module) -> int:
+    """Number of parameters, embeddings included."""
+    return sum(weight.numel() for weight in model.parameters())

@@ -1,0 +1,114 @@
+"""The one place that knows where BERT and RoBERTa keep their parts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ARCHITECTURES = ("bert", "roberta")
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """Widths of an encoder: `heads[i]` heads of `head_size` and `ff[i]` feed-forward units in layer i."""
+
+    hidden: int
+    head_size: int
+    heads: tuple[int, ...]
+    ff: tuple[int, ...]
+
+    @property
+    def layers(self) -> int:
+        return len(self.heads)
+
+
+def shape_of_config(config: dict[str, Any]) -> EncoderShape:
+    """The shape that a checkpoint's `config.json` (stock or pruned) describes."""
+    layers = config["num_hidden_layers"]
+    return EncoderShape(
+        hidden=config["hidden_size"],
+        head_size=config["hidden_size"] // config["num_attention_heads"],
+        heads=tuple(config.get("heads_per_layer") or [config["num_attention_heads"]] * layers),
+        ff=tuple(config.get("ff_per_layer") or [config["intermediate_size"]] * layers),
+    )
+
+
+def read_config(checkpoint: Path) -> dict[str, Any]:
+    """A checkpoint's `config.json`, checked to be an architecture of this project."""
+    path = checkpoint / "config.json"
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected a Hugging Face checkpoint folder") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: invalid JSON at line {error.lineno}") from None
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if architecture_of(model_type) not in ARCHITECTURES:
+        raise InputError(f"{path}: model_type: expected bert or roberta, got {model_type!r}")
+    return config
+
+
+def architecture_of(model_type: str | None) -> str:
+    """`bert` or `roberta` for stock and pruned model types, the type itself for any other."""
+    return str(model_type).removeprefix("pruned_")
+
+
+def encoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The transformer layers of a question-answering model."""
+    return getattr(model, model.base_model_prefix).encoder.layer
+
+
+def head_output(layer: nn.Module) -> nn.Module:
+    """The projection whose input holds the heads' outputs side by side, `head_size` columns each."""
+    return layer.attention.output.dense
+
+
+def ff_output(layer: nn.Module) -> nn.Module:
+    """The projection whose input holds one column for each feed-forward unit."""
+    return layer.output.dense
+
+
+def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None = None) -> nn.Module:
+    """Load a question-answering checkpoint in float32; a missing span head is freshly initialised.
+
+    Weights come from safetensors only. `dropout` replaces the checkpoint's own probabilities.
+    """
+    import torch
+    from transformers import AutoModelForQuestionAnswering
+    from transformers.utils import logging
+
+    import qaprune  # noqa: F401  registers the pruned classes
+
+    read_config(checkpoint)
+    if not (checkpoint / "model.safetensors").exists():
+        raise InputError(f"{checkpoint}: no model.safetensors; only safetensors weights are read")
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    changes = {} if dropout is None else {
+        "hidden_dropout_prob": dropout,
+        "attention_probs_dropout_prob": dropout,
+    }
+    try:
+        return AutoModelForQuestionAnswering.from_pretrained(
+            checkpoint,
+            attn_implementation=attention,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            **changes,
+        )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(f"{checkpoint}: cannot be loaded as a question-answering model: {reason}") from error
+
+
+def model_shape(model: nn.Module) -> EncoderShape:
+    """The shape of a loaded model."""
+    return shape_of_config(model.config.to_dict())

@@ -1,0 +1,93 @@
+"""Dense question-answering models with a width of its own in each layer.
+
+transformers 5 dropped `prune_heads`; these subclasses of the stock models build every layer at the width
+that `config.json` states, so a pruned checkpoint is an ordinary Hugging Face checkpoint. A closed
+sub-layer loses its matrix products, its output bias and LayerNorm stay: that is what its gates at zero
+compute.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import (
+    AutoConfig,
+    AutoModelForQuestionAnswering,
+    BertForQuestionAnswering,
+    RobertaForQuestionAnswering,
+)
+
+from qaprune.models.pruned_config import PrunedBertConfig, PrunedRobertaConfig
+
+
+class NoHeads(nn.Module):
+    """Stands where a layer has no attention head left: nothing to compute, nothing to return."""
+
+    def forward(self, hidden_states: torch.Tensor, *_args: object, **_kwargs: object):
+        return hidden_states, None
+
+
+class BiasOnly(nn.Module):
+    """What is left of an output projection whose every input is closed: its bias, at every position."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(width))
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        return self.bias.expand(*hidden_states.shape[:-1], -1)
+
+
+def resize_layer(layer: nn.Module, hidden: int, heads: int, ff: int) -> None:
+    """Give one encoder layer `heads` attention heads and `ff` feed-forward units (fresh weights)."""
+    attention = layer.attention
+    if heads == 0:
+        attention.self = NoHeads()
+        attention.output.dense = BiasOnly(hidden)
+    elif heads != attention.self.num_attention_heads:
+        width = heads * attention.self.attention_head_size
+        attention.self.num_attention_heads = heads
+        attention.self.all_head_size = width
+        for name in ("query", "key", "value"):
+            setattr(attention.self, name, nn.Linear(hidden, width))
+        attention.output.dense = nn.Linear(width, hidden)
+    if ff == 0:
+        layer.intermediate = nn.Identity()
+        layer.output.dense = BiasOnly(hidden)
+    elif ff != layer.intermediate.dense.out_features:
+        layer.intermediate.dense = nn.Linear(hidden, ff)
+        layer.output.dense = nn.Linear(ff, hidden)
+
+
+class _PrunedLayers:
+    """Builds the stock model, then gives its layers the widths of the config."""
+
+    def __init__(self, config: PrunedBertConfig | PrunedRobertaConfig):
+        super().__init__(config)
+        layers = getattr(self, self.base_model_prefix).encoder.layer
+        widths = zip(layers, config.heads_per_layer, config.ff_per_layer, strict=True)
+        for layer, heads, ff in widths:
+            resize_layer(layer, config.hidden_size, heads, ff)
+        self.post_init()
+
+
+class PrunedBertForQuestionAnswering(_PrunedLayers, BertForQuestionAnswering):
+    """BERT with a span head and per-layer widths."""
+
+    config_class = PrunedBertConfig
+
+
+class PrunedRobertaForQuestionAnswering(_PrunedLayers, RobertaForQuestionAnswering):
+    """RoBERTa with a span head and per-layer widths."""
+
+    config_class = PrunedRobertaConfig
+
+
+def register() -> None:
+    """Make the auto classes know the pruned configs and models."""
+    for config, model in (
+        (PrunedBertConfig, PrunedBertForQuestionAnswering),
+        (PrunedRobertaConfig, PrunedRobertaForQuestionAnswering),
+    ):
+        AutoConfig.register(config.model_type, config, exist_ok=True)
+        AutoModelForQuestionAnswering.register(config, model, exist_ok=True)

@@ -1,0 +1,62 @@
+"""Configs of pruned checkpoints: the stock config plus the widths that survived in each layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from huggingface_hub.dataclasses import strict
+from transformers.models.bert.configuration_bert import BertConfig
+from transformers.models.roberta.configuration_roberta import RobertaConfig
+
+
+class PrunedWidths:
+    """What both pruned configs share: their defaults and the checks of their widths."""
+
+    def validate_widths(self) -> None:
+        """Refuse widths that no slicing of `num_hidden_layers` layers could have produced."""
+        for key, most in (("heads_per_layer", None), ("ff_per_layer", None)):
+            widths = getattr(self, key)
+            if widths is None:
+                continue
+            if len(widths) != self.num_hidden_layers:
+                raise ValueError(
+                    f"config.json: {key}: expected {self.num_hidden_layers} widths, one a layer, "
+                    f"got {len(widths)}"
+                )
+            most = self.num_attention_heads if key == "heads_per_layer" else self.intermediate_size
+            if not all(0 <= width <= most for width in widths):
+                raise ValueError(f"config.json: {key}: expected widths between 0 and {most}, got {widths}")
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.heads_per_layer is None:
+            self.heads_per_layer = [self.num_attention_heads] * self.num_hidden_layers
+        if self.ff_per_layer is None:
+            self.ff_per_layer = [self.intermediate_size] * self.num_hidden_layers
+
+
+@strict
+class PrunedBertConfig(PrunedWidths, BertConfig):
+    """BERT whose layers differ in their number of heads and of feed-forward units.
+
+    `num_attention_heads` and `intermediate_size` keep the unpruned model's counts; `no_answer_threshold`
+    is the null-score margin above which the answer is "none", chosen on the train hold-out.
+    """
+
+    model_type = "pruned_bert"
+
+    heads_per_layer: list[int] | None = None
+    ff_per_layer: list[int] | None = None
+    no_answer_threshold: float | int = 0.0
+
+
+@strict
+class PrunedRobertaConfig(PrunedWidths, RobertaConfig):
+    """RoBERTa whose layers differ in width; fields as in `PrunedBertConfig`."""
+
+    model_type = "pruned_roberta"
+
+    heads_per_layer: list[int] | None = None
+    ff_per_layer: list[int] | None = None
+    no_answer_threshold: float | int = 0.0
+

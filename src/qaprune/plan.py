@@ -1,0 +1,332 @@
+"""From a checked config to runs, operating points, variants and the spec of every stage. No torch.
+
+The Snakefile and `qaprune plan` both ask here, so what is announced is what runs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from qaprune.budget import parse_budget
+from qaprune.errors import InputError
+from qaprune.gate.registry import BUILT_IN, load_criterion
+
+VERSIONS = {
+    "corpus": 1,
+    "data": 1,
+    "encoder": 1,
+    "features": 1,
+    "teacher": 1,
+    "gate": 1,
+    "prune": 1,
+    "recover": 1,
+    "evaluate": 1,
+    "profile": 1,
+    "report": 1,
+}
+"""Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
+
+TEACHER, TEACHER_PLUS = "teacher", "teacher+"
+COMMON_KEYS = ("pairs", "budgets", "recovery", "settings")
+MAX_ANSWER_TOKENS = 30
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model on one data set with one seed."""
+
+    model: str
+    dataset: str
+    seed: int
+
+    @property
+    def pair(self) -> str:
+        return f"{self.model}-{self.dataset}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.pair}-s{self.seed}"
+
+
+@dataclass(frozen=True)
+class Point:
+    """One operating point of a run and what recovers it. `scoring` names the folder of its gate scores."""
+
+    criterion: str
+    budget: str
+    scoring: str
+    recovery: tuple[str, ...]
+    draws: int
+
+    @property
+    def id(self) -> str:
+        return f"{self.criterion}-{self.budget}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of the table: its key, the folder of its checkpoint under the results folder, its stage."""
+
+    key: str
+    folder: str
+    stage: str
+    timed: bool = True
+
+
+class Plan:
+    """Everything that the workflow needs to know of a config."""
+
+    def __init__(self, config: Mapping[str, Any]):
+        self.config = config
+        self.out = f"results/{config['name']}"
+        self.runs = [
+            Run(model, dataset, seed)
+            for model in config["models"]
+            for dataset in config["datasets"]
+            for seed in config["seeds"]
+        ]
+        self.needs_corpus = any("scratch" in source for source in self._sources())
+        self._check()
+
+    def _sources(self) -> Iterator[Mapping[str, Any]]:
+        for model in self.config["models"].values():
+            yield model["source"]
+        for dataset in self.config["datasets"].values():
+            yield from (dataset["train"], dataset["dev"])
+
+    def _check(self) -> None:
+        """What a schema cannot say: names that refer to each other, budgets, window lengths."""
+        config = self.config
+        budgets = set(config["budgets"])
+        for name in config["budgets"]:
+            parse_budget(name)
+        pairs = {run.pair for run in self.runs}
+        for name, settings in config["criteria"].items():
+            load_criterion(name)
+            for key, known in (("budgets", budgets), ("pairs", pairs)):
+                for value in settings.get(key, ()):
+                    if value not in known:
+                        expected = ", ".join(sorted(known))
+                        raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
+        known_rows = {TEACHER, TEACHER_PLUS, *config["criteria"]}
+        for value in config["evaluate"]["full_dev"]:
+            if value not in known_rows:
+                raise InputError(
+                    f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known_rows))}"
+                )
+        for name, dataset in config["datasets"].items():
+            windows = dataset["windows"]
+            room = windows["length"] - windows["max_question_tokens"] - 4
+            if room <= windows["stride"]:
+                raise InputError(
+                    f"config: datasets.{name}.windows: length {windows['length']} leaves {room} context tokens "
+                    f"beside a question of {windows['max_question_tokens']}; expected more than stride "
+                    f"{windows['stride']}"
+                )
+        for name, model in config["models"].items():
+            for dataset in model.get("teachers", {}):
+                if dataset not in config["datasets"]:
+                    raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
+            limit = model["source"].get("scratch", {}).get("max_positions")
+            for dataset, settings in config["datasets"].items():
+                if limit is not None and settings["windows"]["length"] > limit:
+                    raise InputError(
+                        f"config: datasets.{dataset}.windows.length: expected at most the {limit} "
+                        f"max_positions of model {name!r}, got {settings['windows']['length']}"
+                    )
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id."""
+        return next(run for run in self.runs if run.id == run_id)
+
+    def points(self, run: Run) -> list[Point]:
+        """Operating points of a run, in the order of the config."""
+        found = []
+        for name, settings in self.config["criteria"].items():
+            if run.pair not in settings.get("pairs", [run.pair]):
+                continue
+            criterion = load_criterion(name)
+            recovery = tuple(settings.get("recovery", self.config["recovery"]["kinds"]))
+            for budget in settings.get("budgets", self.config["budgets"]):
+                scoring = f"{name}-{budget}" if criterion.per_budget else name
+                found.append(Point(name, budget, scoring, recovery, settings.get("draws", 1)))
+        return found
+
+    def point(self, run: Run, point_id: str) -> Point:
+        """The operating point of that id."""
+        return next(point for point in self.points(run) if point.id == point_id)
+
+    def variants(self, run: Run) -> list[Variant]:
+        """All rows of a run that have a checkpoint."""
+        found = [
+            Variant(TEACHER, f"teacher/{run.id}", "teacher"),
+            Variant(TEACHER_PLUS, f"recover/{run.id}/{TEACHER_PLUS}", "recover"),
+        ]
+        for point in self.points(run):
+            folder = f"prune/{run.id}/{point.id}"
+            found.append(Variant(f"{point.id}/pruned", folder, "prune"))
+            for draw in range(1, point.draws):
+                found.append(Variant(f"{point.id}/pruned#{draw}", f"{folder}/draws/{draw}", "prune", False))
+            for kind in point.recovery:
+                found.append(Variant(f"{point.id}/{kind}", f"recover/{run.id}/{point.id}/{kind}", "recover"))
+        return found
+
+    def stage_files(self, variants: list[Variant]) -> list[str]:
+        """The `stage.json` files that the folders of these variants wait for."""
+        folders = dict.fromkeys(variant.folder.partition("/draws/")[0] for variant in variants)
+        return [f"{self.out}/{folder}/stage.json" for folder in folders]
+
+    def weight_files(self, variants: list[Variant]) -> list[str]:
+        """The checkpoint files themselves, so that none is removed before its last reader ran."""
+        found = []
+        for variant in variants:
+            folder, draws, _ = variant.folder.partition("/draws/")
+            found.append(f"{self.out}/{folder}/draws" if draws else f"{self.out}/{folder}/model.safetensors")
+        return list(dict.fromkeys(found))
+
+    # --- the spec of each stage: only the keys that it reads ---
+
+    def spec(self, stage: str, **names: str) -> dict[str, Any]:
+        """The spec of one job; `names` are its wildcards."""
+        return {"version": VERSIONS[stage], **getattr(self, f"_{stage}_spec")(**names)}
+
+    def _corpus_spec(self) -> dict[str, Any]:
+        return {"label": "embedded", **self.config["corpus"]}
+
+    def _data_spec(self, dataset: str) -> dict[str, Any]:
+        settings = self.config["datasets"][dataset]
+        full = any(
+            dataset == run.dataset and self.full_dev(run) for run in self.runs
+        )
+        optional = ("train_questions", "holdout_questions", "dev_questions")
+        return {
+            "label": dataset,
+            **{key: settings[key] for key in ("task", "train", "dev", "holdout_share")},
+            **{key: settings.get(key) for key in optional},
+            "full_dev": full,
+        }
+
+    def _encoder_spec(self, model: str) -> dict[str, Any]:
+        settings = self.config["models"][model]
+        return {
+            "label": model,
+            "architecture": settings["architecture"],
+            "source": settings["source"],
+            "seed": self.config["corpus"]["seed"],
+        }
+
+    def _features_spec(self, model: str, dataset: str) -> dict[str, Any]:
+        return {
+            "label": f"{model}-{dataset}",
+            "architecture": self.config["models"][model]["architecture"],
+            "windows": self.config["datasets"][dataset]["windows"],
+        }
+
+    def _run_spec(self, run: Run) -> dict[str, Any]:
+        dataset = self.config["datasets"][run.dataset]
+        return {
+            "run": {"model": run.model, "dataset": run.dataset, "seed": run.seed},
+            "compute": self.config["compute"],
+            "task": dataset["task"],
+            "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
+        }
+
+    def _teacher_spec(self, run: str) -> dict[str, Any]:
+        found = self.run(run)
+        return {
+            "label": run,
+            **self._run_spec(found),
+            "training": self.config["training"],
+            "checkpoint": self.config["models"][found.model].get("teachers", {}).get(found.dataset),
+            "teacher_logits": any("distilled" in point.recovery for point in self.points(found)),
+        }
+
+    def _gate_spec(self, run: str, scoring: str) -> dict[str, Any]:
+        found = self.run(run)
+        point = next(point for point in self.points(found) if point.scoring == scoring)
+        criterion = load_criterion(point.criterion)
+        settings = self.config["criteria"][point.criterion]
+        own = {key: value for key, value in settings.items() if key not in COMMON_KEYS}
+        spec = {
+            "label": f"{run} {scoring}",
+            "criterion": point.criterion,
+            "criterion_version": criterion.version,
+            "budget": point.budget if criterion.per_budget else None,
+            "settings": own if point.criterion in BUILT_IN else settings.get("settings", {}),
+            "run": self._run_spec(found)["run"],
+        }
+        return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
+
+    def _prune_spec(self, run: str, point: str) -> dict[str, Any]:
+        found = self.run(run)
+        chosen = self.point(found, point)
+        return {
+            "label": f"{run} {point}",
+            **self._run_spec(found),
+            "criterion": chosen.criterion,
+            "budget": chosen.budget,
+            "length": self.config["datasets"][found.dataset]["windows"]["length"],
+        }
+
+    def _recover_spec(self, run: str, kind: str, point: str | None = None) -> dict[str, Any]:
+        recovery = self.config["recovery"]
+        training = dict(recovery["training"])
+        if kind == "distilled":
+            training |= {key: recovery[key] for key in ("temperature", "weight")}
+        label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
+        return {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
+
+    def full_dev(self, run: Run) -> list[str]:
+        """Keys of the variants that are scored on all of dev beside the sample."""
+        names = self.config["evaluate"]["full_dev"]
+        if self.config["datasets"][run.dataset].get("dev_questions") is None:
+            return []
+        points = {f"{point.id}/": point.criterion for point in self.points(run)}
+        return [
+            variant.key
+            for variant in self.variants(run)
+            if variant.key in names
+            or any(variant.key.startswith(prefix) and criterion in names for prefix, criterion in points.items())
+        ]
+
+    def _evaluate_spec(self, run: str) -> dict[str, Any]:
+        found = self.run(run)
+        dataset = self.config["datasets"][found.dataset]
+        return {
+            "label": run,
+            **self._run_spec(found),
+            "dev_questions": dataset.get("dev_questions"),
+            "full_dev": self.full_dev(found),
+            "length": dataset["windows"]["length"],
+            "stride": dataset["windows"]["stride"],
+        }
+
+    def _profile_spec(self, run: str) -> dict[str, Any]:
+        return {
+            "label": run,
+            "seed": self.run(run).seed,
+            "device": self.config["compute"]["device"],
+            **self.config["profile"],
+        }
+
+    def _report_spec(self) -> dict[str, Any]:
+        return {"label": self.config["name"], "name": self.config["name"], **self.config["report"]}
+
+    def describe(self) -> str:
+        """What the config will do, for a person: see `estimate.py`."""
+        from qaprune.estimate import describe
+
+        return describe(self)
+
+
+def make_plan(config: Mapping[str, Any]) -> Plan:
+    """The plan of a checked config."""
+    return Plan(config)
+
+
+def spec_json(spec: Mapping[str, Any]) -> str:
+    """The one spelling of a spec, so that equal specs compare equal."""
+    return json.dumps(spec, sort_keys=True, ensure_ascii=False)

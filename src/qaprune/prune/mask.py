@@ -1,0 +1,107 @@
+"""Masks: which heads and feed-forward units stay, and at what strength; as files and from scores."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from qaprune.errors import InputError
+from qaprune.models.cost import encoder_flops, head_flops, unit_flops
+from qaprune.models.encoder import EncoderShape
+from qaprune.budget import Budget
+
+
+@dataclass(frozen=True)
+class Mask:
+    """Gate values: `heads[i]` float32 [heads of layer i], `ff[i]` float32 [units of layer i].
+
+    0 removes; a survivor's value in (0, 1] is folded into its output weights when the model is sliced.
+    """
+
+    heads: tuple[np.ndarray, ...]
+    ff: tuple[np.ndarray, ...]
+
+    def widths(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Surviving heads and units of each layer."""
+        heads = tuple(int(np.count_nonzero(layer)) for layer in self.heads)
+        return heads, tuple(int(np.count_nonzero(layer)) for layer in self.ff)
+
+    def check(self, shape: EncoderShape, name: str = "mask") -> None:
+        """Refuse a mask that does not fit the encoder or has values outside [0, 1]."""
+        for kind, layers, widths in (("heads", self.heads, shape.heads), ("ff", self.ff, shape.ff)):
+            got = tuple(layer.size for layer in layers)
+            if got != tuple(widths):
+                raise InputError(f"{name}: {kind}: expected widths {tuple(widths)}, got {got}")
+            if not all(np.all((layer >= 0) & (layer <= 1)) for layer in layers):
+                raise InputError(f"{name}: {kind}: expected values between 0 and 1")
+
+
+def full_mask(shape: EncoderShape) -> Mask:
+    """The mask that removes nothing."""
+    return Mask(
+        tuple(np.ones(width, np.float32) for width in shape.heads),
+        tuple(np.ones(width, np.float32) for width in shape.ff),
+    )
+
+
+def keep_highest(
+    scores: tuple[np.ndarray, ...], share: float, values: tuple[np.ndarray, ...] | None = None
+) -> tuple[np.ndarray, ...]:
+    """Keep the `share` per cent of gates with the highest scores over the whole model.
+
+    The count is rounded to the nearest, at least one; of equal scores the earlier gate stays. `values` are
+    the survivors' strengths (1 where not given); one that fell to zero keeps a sliver, so that it counts
+    as kept and its weights can recover.
+    """
+    flat = np.concatenate([np.asarray(layer, np.float64) for layer in scores])
+    kept = max(1, int(np.floor(share / 100 * flat.size + 0.5)))
+    chosen = np.argsort(-flat, kind="stable")[:kept]
+    strength = np.ones(flat.size) if values is None else np.clip(np.concatenate(values), 1e-3, 1)
+    mask = np.zeros(flat.size, np.float32)
+    mask[chosen] = strength[chosen]
+    return tuple(np.split(mask, np.cumsum([layer.size for layer in scores])[:-1]))
+
+
+def whole_layer_mask(order: np.ndarray, shape: EncoderShape, budget: Budget, length: int) -> Mask:
+    """Keep whole layers, the highest in `order` [layers] first, as many as come nearest to the budget's FLOPs."""
+    heads, units = sum(shape.heads) * budget.heads / 100, sum(shape.ff) * budget.ff / 100
+    target = heads * head_flops(shape, length) + units * unit_flops(shape, length)
+    full = encoder_flops(shape, length) - 4 * length * shape.hidden
+    layers = min(shape.layers, max(1, int(np.floor(target / full * shape.layers + 0.5))))
+    kept = set(np.argsort(-np.asarray(order), kind="stable")[:layers].tolist())
+    full_layers = full_mask(shape)
+    return Mask(
+        tuple(layer * (i in kept) for i, layer in enumerate(full_layers.heads)),
+        tuple(layer * (i in kept) for i, layer in enumerate(full_layers.ff)),
+    )
+
+
+def save_mask(path: Path, mask: Mask, metadata: dict[str, str]) -> None:
+    """Write a mask file: `layer.<i>.heads`, `layer.<i>.ff`, and where it came from."""
+    tensors = {f"layer.{i}.heads": np.ascontiguousarray(layer) for i, layer in enumerate(mask.heads)}
+    tensors |= {f"layer.{i}.ff": np.ascontiguousarray(layer) for i, layer in enumerate(mask.ff)}
+    save_file(tensors, path, metadata=metadata)
+
+
+def load_mask(path: Path) -> Mask:
+    """Read a mask file; one clear line if it is none."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            names = set(file.keys())
+            layers = len(names) // 2
+            expected = {f"layer.{i}.{kind}" for i in range(layers) for kind in ("heads", "ff")}
+            if not layers or names != expected:
+                raise InputError(f"{path}: expected tensors layer.<i>.heads and layer.<i>.ff for each layer")
+            heads, ff = (
+                tuple(file.get_tensor(f"layer.{i}.{kind}").astype(np.float32) for i in range(layers))
+                for kind in ("heads", "ff")
+            )
+            return Mask(heads, ff)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such mask file") from None
+    except SafetensorError as error:
+        raise InputError(f"{path}: not a safetensors mask file ({error})") from None

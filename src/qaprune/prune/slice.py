@@ -1,0 +1,82 @@
+"""From a mask to a smaller dense model that computes the same function."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from qaprune.models.encoder import encoder_layers, ff_output, head_output, model_shape
+from qaprune.prune.mask import Mask
+
+
+def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
+    """Return a new model without the heads and units that `mask` closes; `model` is left as it is.
+
+    Survivors' fractional values are folded into their output weights, so the sliced model's logits equal
+    the masked model's. Works on stock and on already pruned models, in the model's own dtype.
+    """
+    from qaprune.models import pruned, pruned_config
+
+    shape = model_shape(model)
+    mask.check(shape)
+    heads, ff = mask.widths()
+    kind = {"bert": "Bert", "roberta": "Roberta"}[model.base_model_prefix]
+    stock = model.config.to_dict()
+    for key in ("model_type", "architectures", "auto_map"):
+        stock.pop(key, None)
+    config_class = getattr(pruned_config, f"Pruned{kind}Config")
+    config = config_class(**stock | {"heads_per_layer": list(heads), "ff_per_layer": list(ff)})
+    config._attn_implementation = model.config._attn_implementation
+    # Built on the meta device: every weight is put in place below, none needs an initial value.
+    with torch.device("meta"):
+        smaller = getattr(pruned, f"Pruned{kind}ForQuestionAnswering")(config)
+    state = {name: weight.detach() for name, weight in model.state_dict().items()}
+    layers = encoder_layers(model)
+    prefix = next(name for name, module in model.named_modules() if module is layers)
+    for i, layer in enumerate(layers):
+        state.update(_sliced_layer(layer, f"{prefix}.{i}.", mask.heads[i], mask.ff[i], shape.head_size))
+    wanted = smaller.state_dict().keys()
+    # Row-major copies: a sliced view keeps its strides, and a reloaded checkpoint would differ in the last bit.
+    weights = {name: state[name].clone(memory_format=torch.contiguous_format) for name in wanted}
+    smaller.load_state_dict(weights, assign=True)
+    _fill_buffers(smaller, model)
+    return smaller.train(model.training)
+
+
+def _sliced_layer(
+    layer: nn.Module, prefix: str, heads: np.ndarray, ff: np.ndarray, head_size: int
+) -> dict[str, torch.Tensor]:
+    """The sliced weights of one layer, by their full names."""
+    state = {}
+    kept = np.flatnonzero(heads)
+    if kept.size:
+        columns = torch.from_numpy((kept[:, None] * head_size + np.arange(head_size)).ravel())
+        for name in ("query", "key", "value"):
+            linear = getattr(layer.attention.self, name)
+            state[f"{prefix}attention.self.{name}.weight"] = linear.weight.detach()[columns]
+            state[f"{prefix}attention.self.{name}.bias"] = linear.bias.detach()[columns]
+        scale = torch.from_numpy(heads[kept].repeat(head_size))
+        state[f"{prefix}attention.output.dense.weight"] = _folded(head_output(layer), columns, scale)
+    kept = np.flatnonzero(ff)
+    if kept.size:
+        units = torch.from_numpy(kept)
+        dense = layer.intermediate.dense
+        state[f"{prefix}intermediate.dense.weight"] = dense.weight.detach()[units]
+        state[f"{prefix}intermediate.dense.bias"] = dense.bias.detach()[units]
+        state[f"{prefix}output.dense.weight"] = _folded(ff_output(layer), units, torch.from_numpy(ff[kept]))
+    return state
+
+
+def _folded(dense: nn.Module, columns: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
+    weight = dense.weight.detach()[:, columns]
+    return weight * scale.to(weight)
+
+
+def _fill_buffers(smaller: nn.Module, model: nn.Module) -> None:
+    """Non-persistent buffers (position ids) are in no state dict: take them from the original."""
+    buffers = dict(model.named_buffers())
+    for name, buffer in smaller.named_buffers():
+        if buffer.is_meta:
+            owner = smaller.get_submodule(name.rpartition(".")[0])
+            owner.register_buffer(name.rpartition(".")[2], buffers[name].clone(), persistent=False)

@@ -1,0 +1,86 @@
+"""The stage `prune`: scores and a budget become masks, masks become smaller models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qaprune.budget import Budget, parse_budget
+from qaprune.evaluate.holdout import Holdout
+from qaprune.gate.registry import Scores, load_criterion
+from qaprune.gate.stage import load_scores
+from qaprune.models.checkpoint import save_checkpoint
+from qaprune.models.encoder import EncoderShape, load_model, model_shape
+from qaprune.prune.mask import Mask, keep_highest, load_mask, save_mask, whole_layer_mask
+from qaprune.prune.slice import slice_model
+from qaprune.stage import read_stage
+from qaprune.train.compute import start
+
+
+def select(scores: Scores, draw: int, budget: Budget, shape: EncoderShape, whole_layers: bool, length: int) -> Mask:
+    """One draw's mask for a budget. Whole-layer criteria match the budget's FLOPs at `length` tokens."""
+    if whole_layers:
+        return whole_layer_mask(scores.heads[draw].mean(1), shape, budget, length)
+    kept = {}
+    for kind, share, values in (
+        ("heads", budget.heads, scores.head_values),
+        ("ff", budget.ff, scores.ff_values),
+    ):
+        layers = tuple(getattr(scores, kind)[draw])
+        kept[kind] = keep_highest(layers, share, None if values is None else tuple(values[draw]))
+    return Mask(**kept)
+
+
+def prune(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+    """Slice the teacher for every draw of an operating point.
+
+    Draw 0 is the checkpoint of the stage's own folder, the one that recovery continues from; further
+    draws stand under `draws/`. Masks of all draws stay under `masks/`. With `--mask` that file is used
+    instead of scores.
+    """
+    compute = start(spec["compute"], spec["run"]["seed"])
+    teacher = load_model(inputs["teacher"], compute.attention)
+    shape = model_shape(teacher)
+    budget = parse_budget(spec["budget"])
+    if "mask" in inputs:
+        masks = [load_mask(inputs["mask"])]
+        masks[0].check(shape, str(inputs["mask"]))
+        gate: dict[str, Any] = {}
+    else:
+        scores = load_scores(inputs["gate"] / "scores.safetensors")
+        whole = load_criterion(spec["criterion"]).whole_layers
+        masks = [
+            select(scores, draw, budget, shape, whole, spec["length"]) for draw in range(len(scores.heads))
+        ]
+        gate = read_stage(inputs["gate"])["result"]
+    holdout = Holdout(
+        inputs["features"] / "holdout.safetensors", inputs["holdout"], spec["task"], spec["max_answer_tokens"]
+    )
+    (out / "masks").mkdir()
+    (out / "draws").mkdir()
+    found = []
+    for draw, mask in enumerate(masks):
+        metadata = {"criterion": spec["criterion"], "budget": budget.name, "draw": str(draw)}
+        save_mask(out / "masks" / f"{draw}.safetensors", mask, metadata)
+        smaller = slice_model(teacher, mask)
+        threshold, f1 = holdout.fit_threshold(smaller, compute)
+        variant = {
+            "variant": "pruned",
+            "criterion": spec["criterion"],
+            "budget": budget.name,
+            "draw": draw,
+            "holdout_f1": round(f1, 4),
+            "threshold": threshold,
+            "gate_seconds": gate.get("gate_seconds"),
+            "gate_passes": gate.get("gate_passes"),
+            "train_tokens": gate.get("gate_tokens", 0),
+        }
+        folder = out / "draws" / str(draw) if draw else out
+        save_checkpoint(smaller, folder, inputs["teacher"], threshold, variant)
+        found.append(f1)
+    widths = " ".join(f"{h}/{f}" for h, f in zip(*masks[0].widths(), strict=True))
+    return {
+        "summary": f"heads/units by layer {widths}; hold-out F1 {', '.join(f'{f1:.1f}' for f1 in found)}",
+        "holdout_f1": found,
+    }

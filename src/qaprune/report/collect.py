@@ -1,0 +1,171 @@
+"""Read the folders of `evaluate` and `profile` into runs. Statistics come later; here are only checks."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from qaprune.data.examples import open_text
+from qaprune.errors import InputError
+from qaprune.report.intervals import GroupSums, group_sums
+
+Setting = tuple[int, int, str, str, str]
+"""batch, length, dtype, backend, compile of one timed cell."""
+
+SQUAD_COLUMNS = ("variant", "id", "group", "em", "f1", "has_answer")
+NQ_COLUMNS = ("variant", "id", "group", "tp", "n_pred", "n_gold")
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """What `profile` measured for one run."""
+
+    seconds: dict[tuple[Setting, str], dict[int, float]]
+    """(setting, variant) -> round -> seconds of one forward pass."""
+    cells: dict[tuple[int, int, str], dict]
+    """(batch, length, variant) -> memory, energy and their reasons."""
+    headline: tuple[int, int]
+    """Batch and length of the first cell."""
+    device: str
+    fingerprint: str
+    environment: dict
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One model x data set x seed: scores of every variant, sums for the bootstrap, timings if any."""
+
+    name: str
+    model: str
+    dataset: str
+    seed: int
+    variants: dict[str, dict]
+    sums: GroupSums
+    questions: int
+    timings: Timings | None = field(default=None)
+
+
+def collect(evaluate: list[Path], profile: list[Path]) -> list[Run]:
+    """Read all runs, in the order of `evaluate`. A profile folder belongs to the run of its name."""
+    if not evaluate:
+        raise InputError("report: expected at least one evaluate folder")
+    timed = {Path(folder).name: Path(folder) for folder in profile}
+    stray = timed.keys() - {Path(folder).name for folder in evaluate}
+    if stray:
+        raise InputError(f"report: profile folder '{min(stray)}' has no evaluate folder of the same name")
+    return [read_run(Path(folder), timed.get(Path(folder).name)) for folder in evaluate]
+
+
+def read_run(evaluate: Path, profile: Path | None) -> Run:
+    """Read one run and check that its parts agree."""
+    scores = _read_json(evaluate / "scores.json")
+    try:
+        run, variants = scores["run"], scores["variants"]
+        model, dataset, seed = run["model"], run["dataset"], run["seed"]
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{evaluate / 'scores.json'}: expected run (model, dataset, seed) and variants"
+        ) from error
+    if "teacher" not in variants:
+        raise InputError(f"{evaluate / 'scores.json'}: variants: expected a row 'teacher'")
+    sums, questions = read_questions(evaluate / "questions.csv.gz")
+    _check_agreement(evaluate, variants, sums)
+    timings = read_timings(profile) if profile else None
+    return Run(evaluate.name, model, dataset, seed, variants, sums, questions, timings)
+
+
+def read_questions(path: Path) -> tuple[GroupSums, int]:
+    """Sum the per-question scores by paragraph or document; also the number of questions of a variant.
+
+    Every variant must have answered the same questions: a difference of F1 means nothing otherwise.
+    """
+    columns = _read_columns(path)
+    try:
+        if "tp" in columns:
+            numerator = 2 * np.array(columns["tp"], dtype=np.float64)
+            denominator = np.array(columns["n_pred"], dtype=np.float64)
+            denominator += np.array(columns["n_gold"], dtype=np.float64)
+        else:
+            numerator = np.array(columns["f1"], dtype=np.float64)
+            denominator = np.ones_like(numerator)
+        names, ids, groups = columns["variant"], columns["id"], columns["group"]
+    except (KeyError, ValueError) as error:
+        expected = f"{','.join(SQUAD_COLUMNS)} or {','.join(NQ_COLUMNS)}"
+        raise InputError(f"{path}: expected numbers in the columns {expected} ({error})") from None
+    by_variant: dict[str, list[str]] = {}
+    for name, question in zip(names, ids, strict=True):
+        by_variant.setdefault(name, []).append(question)
+    if not by_variant:
+        raise InputError(f"{path}: expected at least one row")
+    first = next(iter(by_variant))
+    asked = sorted(by_variant[first])
+    for name, answered in by_variant.items():
+        if sorted(answered) != asked:
+            raise InputError(f"{path}: variants '{first}' and '{name}' did not answer the same questions")
+    return group_sums(names, groups, numerator, denominator), len(asked)
+
+
+def read_timings(folder: Path) -> Timings:
+    """Read samples.csv.gz, cells.json and environment.json of one profile folder."""
+    described = _read_json(folder / "cells.json")
+    environment = _read_json(folder / "environment.json")
+    columns = _read_columns(folder / "samples.csv.gz")
+    seconds: dict[tuple[Setting, str], dict[int, float]] = {}
+    try:
+        names = ("variant", "batch", "length", "dtype", "backend", "compile", "round", "seconds")
+        for variant, batch, length, dtype, backend, compiled, number, value in zip(
+            *(columns[name] for name in names), strict=True
+        ):
+            setting = (int(batch), int(length), dtype, backend, compiled)
+            seconds.setdefault((setting, variant), {})[int(number)] = float(value)
+        cells = {(cell["batch"], cell["length"], cell["variant"]): cell for cell in described["cells"]}
+        headline = (described["cells"][0]["batch"], described["cells"][0]["length"])
+        device, fingerprint = environment["device"], described["fingerprint"]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise InputError(f"{folder}: not the output of a profile stage ({error!r})") from None
+    return Timings(seconds, cells, headline, device, fingerprint, environment)
+
+
+def _check_agreement(folder: Path, variants: dict[str, dict], sums: GroupSums) -> None:
+    """The table's F1 and the one that the per-question file gives must be the same figure."""
+    recomputed = dict(zip(sums.variants, sums.f1(), strict=True))
+    for key, scores in variants.items():
+        if key not in recomputed:
+            raise InputError(f"{folder / 'questions.csv.gz'}: expected rows of the variant '{key}'")
+        if scores.get("f1") is None or abs(scores["f1"] - recomputed[key]) > 0.01:
+            raise InputError(
+                f"{folder / 'scores.json'}: {key}: f1 is {scores.get('f1')}, but its questions give "
+                f"{recomputed[key]:.4f}"
+            )
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise InputError(f"{path}: expected this file; the stage before the report writes it") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: expected a JSON object")
+    return value
+
+
+def _read_columns(path: Path) -> dict[str, list[str]]:
+    """A (gzipped) CSV file as lists, one a column."""
+    try:
+        with open_text(path) as stream:
+            rows = list(csv.reader(stream))
+    except (OSError, EOFError):
+        raise InputError(f"{path}: expected this file; the stage before the report writes it") from None
+    if not rows:
+        raise InputError(f"{path}: expected a header line")
+    header, *body = rows
+    for number, row in enumerate(body, 2):
+        if len(row) != len(header):
+            raise InputError(f"{path}:{number}: expected {len(header)} fields, found {len(row)}")
+    return {name: [row[index] for row in body] for index, name in enumerate(header)}

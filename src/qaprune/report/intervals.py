@@ -1,0 +1,99 @@
+"""Percentile bootstrap: over paragraphs for quality, over rounds for speed; one resampling for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from qaprune.errors import InputError
+
+LEVEL = 95.0
+RESAMPLES = 2000
+CHUNK = 250
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSums:
+    """Per variant and group, the two sums whose ratio is F1, as arrays of shape (variants, groups).
+
+    SQuAD 2.0: sum of the questions' F1, and their number. NQ short answers: 2 tp, and n_pred + n_gold.
+    """
+
+    variants: tuple[str, ...]
+    numerator: np.ndarray
+    denominator: np.ndarray
+
+    def f1(self) -> np.ndarray:
+        """F1 of each variant in points (0 to 100), shape (variants,)."""
+        return _ratio(self.numerator.sum(axis=1), self.denominator.sum(axis=1))
+
+
+def group_sums(
+    variants: list[str], groups: list[str], numerator: np.ndarray, denominator: np.ndarray
+) -> GroupSums:
+    """Sum per-question values (parallel sequences) into (variant, group) cells; both axes sorted."""
+    names, row = np.unique(np.asarray(variants), return_inverse=True)
+    labels, column = np.unique(np.asarray(groups), return_inverse=True)
+    cell = row * len(labels) + column
+    shape = (len(names), len(labels))
+    size = len(names) * len(labels)
+    return GroupSums(
+        tuple(str(name) for name in names),
+        np.bincount(cell, weights=numerator, minlength=size).reshape(shape),
+        np.bincount(cell, weights=denominator, minlength=size).reshape(shape),
+    )
+
+
+def bootstrap_f1(sums: GroupSums, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
+    """F1 points of every variant in every resample, shape (variants, resamples). Row i is variant i.
+
+    All variants see the same resamples, so that differences between rows are paired.
+    """
+    parts = [
+        _ratio(counts @ sums.numerator.T, counts @ sums.denominator.T)
+        for counts in _resampled_counts(sums.numerator.shape[1], resamples, seed)
+    ]
+    return np.concatenate(parts).T
+
+
+def _resampled_counts(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each group was drawn, shape (chunk, groups); chunks keep the memory small."""
+    if groups < 1:
+        raise InputError("bootstrap: no groups to resample")
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, CHUNK):
+        rows = min(CHUNK, resamples - start)
+        drawn = generator.integers(groups, size=(rows, groups), dtype=np.int32)
+        drawn += np.arange(rows, dtype=np.int32)[:, None] * groups
+        yield np.bincount(drawn.ravel(), minlength=rows * groups).reshape(rows, groups).astype(np.float64)
+
+
+def _ratio(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    """100 x numerator / denominator, and 0 where nothing was predicted and nothing was there to find."""
+    return 100 * np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def percentile_interval(values: np.ndarray, level: float = LEVEL) -> tuple[float, float]:
+    """The central `level` per cent of bootstrap values."""
+    tail = (100 - level) / 2
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
+
+
+def paired_ratios(teacher: dict[int, float], variant: dict[int, float]) -> np.ndarray:
+    """Teacher seconds / variant seconds of each round that timed both, in the order of the rounds."""
+    rounds = sorted(teacher.keys() & variant.keys())
+    return np.array([teacher[number] / variant[number] for number in rounds])
+
+
+def speedup_interval(
+    ratios: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> tuple[float, float, float]:
+    """Median of the rounds' paired ratios, and its interval when rounds are resampled."""
+    if not len(ratios):
+        raise InputError("bootstrap: no round timed both the teacher and this variant")
+    drawn = np.random.default_rng(seed).integers(len(ratios), size=(resamples, len(ratios)))
+    low, high = percentile_interval(np.median(ratios[drawn], axis=1), level)
+    return float(np.median(ratios)), low, high

@@ -1,0 +1,61 @@
+"""The stage `report`: tables and plots of a results folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from qaprune.errors import InputError
+from qaprune.report.collect import collect
+from qaprune.report.figures import f1_speedup_figure
+from qaprune.report.intervals import RESAMPLES
+from qaprune.report.rows import build_rows, pairs
+from qaprune.report.style import save
+from qaprune.report.tables import points_csv, points_markdown, terminal_table
+
+TERMINAL = "points.txt"
+
+
+def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Path) -> str:
+    """Write tables/points.csv, .md and .txt, and plots/<model>-<dataset>.png and .svg into `out`.
+
+    `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
+    published results neither in the Markdown nor in the plots). Returns the terminal's table.
+    """
+    published = bool(spec.get("published", False))
+    resamples = spec.get("resamples", RESAMPLES)
+    if not isinstance(resamples, int) or resamples < 100:
+        raise InputError(f"report.resamples: expected a whole number from 100 up, got {resamples!r}")
+    rows = build_rows(collect(evaluate, profile), resamples, spec.get("seed", 0))
+    tables, plots = out / "tables", out / "plots"
+    for folder in (tables, plots):
+        folder.mkdir(parents=True, exist_ok=True)
+    (tables / "points.csv").write_text(points_csv(rows), encoding="utf-8")
+    (tables / "points.md").write_text(points_markdown(rows, published), encoding="utf-8")
+    for (model, dataset), group in pairs(rows).items():
+        save(f1_speedup_figure(group, published), plots / f"{model}-{dataset}")
+    text = terminal_table(rows)
+    (tables / TERMINAL).write_text(text, encoding="utf-8")
+    return text
+
+
+def report(
+    spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
+) -> dict[str, str]:
+    """The stage as the command line calls it: `inputs` holds the `evaluate` and `profile` folders."""
+    evaluate = inputs["evaluate"]
+    build_report(spec, evaluate, inputs["profile"], out)
+    plots = len(list((out / "plots").glob("*.png")))
+    return {"summary": f"tables/points.csv of {len(evaluate)} runs, {plots} plots"}
+
+
+def terminal_text(results: Path) -> str:
+    """The printed table of a results folder, and where its plots are."""
+    for folder in (results, results / "report"):
+        if (folder / "tables" / TERMINAL).is_file():
+            text = (folder / "tables" / TERMINAL).read_text(encoding="utf-8")
+            return f"{text}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}"
+    raise InputError(
+        f"{results}: no tables/{TERMINAL} here; expected the results folder of a finished report"
+    )

@@ -1,0 +1,235 @@
+"""The table in its three forms: points.csv, Markdown, and at most 80 columns of terminal text."""
+
+from __future__ import annotations
+
+import csv
+import io
+import textwrap
+
+from qaprune.report.columns import NAMES, Row
+from qaprune.report.published import DATASET, PUBLISHED
+from qaprune.report.rows import draws_of, mean_and_spread, name_of, pairs, point_key, setting_text
+
+WIDTH = 80
+MARKDOWN_HEADER = (
+    *("variant", "F1", "95 %", "delta", "95 %", "loss/margin", "HasAns", "EM", "speedup", "95 %", "ms"),
+    *("questions/s", "J/question", "MiB", "params", "GFLOPs", "heads %", "ff %"),
+)
+NOTES = (
+    "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); it does "
+    "not contain training noise. delta: against the reference named above. loss/margin: that loss as a "
+    "share of the reference's margin over no-answer. speedup: median of the rounds' paired ratios "
+    "teacher / variant, with the interval from resampled rounds. ms: median of one batch."
+)
+
+
+def points_csv(rows: list[Row]) -> str:
+    """points.csv: every column of the dictionary, empty where not measured."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(NAMES)
+    for row in rows:
+        writer.writerow([_exact(row[name]) for name in NAMES])
+    return stream.getvalue()
+
+
+def points_markdown(rows: list[Row], published: bool = False) -> str:
+    """The readable subset, one section a pair; published results apart, when they are asked for."""
+    parts = ["# F1 against speed\n"]
+    for (model, dataset), group in pairs(rows).items():
+        parts.append(f"## {model} on {dataset}\n")
+        parts.append("\n".join(f"- {line}" for line in _setting_lines(group)) + "\n")
+        parts.append(_markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
+        if any(row["f1_full"] is not None for row in group):
+            parts.append("All of dev:\n\n" + _full_dev(group))
+        reasons = _reasons(group)
+        if reasons:
+            parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n")
+    parts.append(NOTES + "\n")
+    if published and any(row["dataset"] == DATASET for row in rows):
+        parts.append(_published_markdown())
+    return "\n".join(parts)
+
+
+def terminal_table(rows: list[Row]) -> str:
+    """What `make reproduce` prints at its end: F1 against speedup, a block a pair, at most 80 columns."""
+    blocks = []
+    for (model, dataset), group in pairs(rows).items():
+        head = f"{'variant':<30} {'F1':>5} {'95 %':>9} {'delta':>6} {'speedup':>7} {'95 %':>9} {'ms':>7}"
+        lines = [f"{model} on {dataset}", *(f"  {line}" for line in _setting_lines(group)), head]
+        lines += [_terminal_line(*cells) for cells in _terminal_body(group)]
+        lines += [f"  not measured: {reason}" for reason in _reasons(group)]
+        blocks.append("\n".join(part for line in lines for part in _wrapped(line)))
+    return "\n\n".join(blocks) + "\n"
+
+
+def shown_rows(group: list[Row]) -> list[tuple[str, Row, list[Row]]]:
+    """Rows as readers see them: (name, row, draws). Random masks of a point fold into one line, their mean,
+    that carries the draws; the recovered mask (draw 0) keeps its own line."""
+    draws = draws_of(group)
+    seeds = {row["seed"] for row in group}
+    shown: list[tuple[str, Row, list[Row]]] = []
+    for row in group:
+        of_point = draws.get(point_key(row), []) if row["variant"] == "pruned" else []
+        if of_point and row is not of_point[0]:
+            continue
+        suffix = f" s{row['seed']}" if len(seeds) > 1 else ""
+        shown.append((name_of(row) + suffix, row, []))
+        if of_point:
+            shown.append((f"  mean of {len(of_point)} masks{suffix}", row, of_point))
+    return shown
+
+
+def number(value: object, decimals: int, sign: str = "") -> str:
+    """A figure for readers; empty where there is none."""
+    return "" if value is None else f"{float(value):{sign}.{decimals}f}"  # type: ignore[arg-type]
+
+
+def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to ") -> str:
+    """The interval of a column; empty where there is none."""
+    if row[f"{name}_low"] is None:
+        return ""
+    return between.join(number(row[f"{name}_{end}"], decimals, sign) for end in ("low", "high"))
+
+
+def _setting_lines(group: list[Row]) -> list[str]:
+    lines = []
+    timed = [row for row in group if row["latency_ms"] is not None]
+    lines += sorted({f"timed: {setting_text(row)}" for row in timed})
+    references = {row["seed"]: row["reference"] for row in group if row["reference"]}
+    for seed, reference in references.items():
+        lines.append(f"seed {seed}: delta is against {reference} (the better teacher on the hold-out)")
+    return lines
+
+
+def _markdown_body(group: list[Row]) -> list[list[str]]:
+    body: list[list[str]] = []
+    for name, row, draws in shown_rows(group):
+        if draws:
+            mean, spread = mean_and_spread(draws)
+            body.append([name, number(mean, 1), f"sd {spread:.1f}"] + [""] * (len(MARKDOWN_HEADER) - 3))
+            continue
+        body.append(
+            [
+                name,
+                number(row["f1"], 1),
+                span(row, "f1", 1),
+                number(row["delta_f1"], 1, "+"),
+                span(row, "delta_f1", 1, "+"),
+                number(row["margin_share"], 0) + (" %" if row["margin_share"] is not None else ""),
+                number(row["hasans_f1"], 1),
+                number(row["em"], 1),
+                number(row["speedup"], 2),
+                span(row, "speedup", 2),
+                number(row["latency_ms"], 2),
+                number(row["throughput_qps"], 1),
+                number(row["energy_j"], 3),
+                number(row["peak_memory_mb"], 0),
+                "" if row["params"] is None else f"{row['params']:,}",
+                "" if row["flops"] is None else number(float(row["flops"]) / 1e9, 2),  # type: ignore[arg-type]
+                number(row["heads_kept"], 0),
+                number(row["ff_kept"], 0),
+            ]
+        )
+    return body
+
+
+def _full_dev(group: list[Row]) -> str:
+    """The variants that were scored on all of dev beside the sample."""
+    columns = ("f1_full", "hasans_f1_full", "noans_f1_full", "em_full", "f1_best_full")
+    body = [
+        [name_of(row), *(number(row[column], 1) for column in columns)]
+        for row in group
+        if row["f1_full"] is not None
+    ]
+    return _markdown_table(["variant", "F1", "HasAns", "NoAns", "EM", "F1 best"], body)
+
+
+def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
+    body: list[tuple[str, ...]] = []
+    for name, row, draws in shown_rows(group):
+        if draws:
+            mean, spread = mean_and_spread(draws)
+            body.append((name, number(mean, 1), f"sd {spread:.1f}", "", "", "", ""))
+            continue
+        body.append(
+            (
+                name,
+                number(row["f1"], 1),
+                span(row, "f1", 1, between="-"),
+                number(row["delta_f1"], 1, "+"),
+                number(row["speedup"], 2),
+                span(row, "speedup", 2, between="-"),
+                number(row["latency_ms"], 1),
+            )
+        )
+    return body
+
+
+def _terminal_line(
+    name: str, f1: str, f1_span: str, delta: str, speedup: str, speed_span: str, ms: str
+) -> str:
+    if len(name) > 30:
+        name = name[:29] + "…"
+    return f"{name:<30} {f1:>5} {f1_span:>9} {delta:>6} {speedup:>7} {speed_span:>9} {ms:>7}".rstrip()
+
+
+def _wrapped(line: str) -> list[str]:
+    return textwrap.wrap(line, WIDTH, subsequent_indent="    ") if len(line) > WIDTH else [line]
+
+
+def _reasons(group: list[Row]) -> list[str]:
+    """Each reason once, with the variants it holds for when it does not hold for all."""
+    found: dict[str, list[str]] = {}
+    for row in group:
+        if row["not_measured"]:
+            for reason in str(row["not_measured"]).split("; "):
+                found.setdefault(reason, []).append(name_of(row))
+    everyone = sum(row["variant"] != "no-answer" for row in group)
+    return [
+        reason if len(names) == everyone or len(names) > 4 else f"{reason} ({', '.join(names)})"
+        for reason, names in found.items()
+    ]
+
+
+def _published_markdown() -> str:
+    body = [
+        [
+            point.work,
+            point.point,
+            point.model,
+            number(point.f1_pruned, 1),
+            f"{point.f1:g}",
+            number(point.delta_f1, 2, "+"),
+            f"{point.speedup:.2f}",
+            point.source,
+            point.hardware,
+        ]
+        for point in PUBLISHED
+    ]
+    header = ["work", "point", "model", "F1 pruned", "F1", "delta", "speedup", "source", "hardware"]
+    intro = "## Published on SQuAD 2.0\n\nNot measured by this project; each against its own teacher.\n\n"
+    return intro + _markdown_table(header, body)
+
+
+def _markdown_table(header: list[str], body: list[list[str]]) -> str:
+    """An aligned Markdown table: first column left, the others right."""
+    widths = [max(3, *(len(line[index]) for line in [header, *body])) for index in range(len(header))]
+
+    def line(cells: list[str]) -> str:
+        padded = [cells[0].ljust(widths[0])] + [
+            cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return "| " + " | ".join(padded) + " |"
+
+    rule = (
+        "|" + "-" * (widths[0] + 2) + "|" + "|".join("-" * (width + 1) + ":" for width in widths[1:]) + "|"
+    )
+    return "\n".join([line(header), rule, *(line(cells) for cells in body)]) + "\n"
+
+
+def _exact(value: object) -> str:
+    """A CSV field: floats to ten significant digits, so that the bytes do not hang on the last bit."""
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,143 @@
+"""One stage, one folder: what every stage shares around its own work."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from qaprune.errors import InputError
+
+PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
+
+
+def run_stage(
+    stage: str,
+    spec: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    out: Path,
+    work: Callable[[Path], Mapping[str, Any]],
+    owns_folder: bool = True,
+) -> Mapping[str, Any]:
+    """Run `work(folder)` in a temporary folder beside `out`, then move its files there.
+
+    `stage.json` (spec, input digests, versions, wall time, and what `work` returned) moves last: a folder
+    without one is unfinished. If `work` fails nothing of it stays, and an older result is gone too, so
+    that no later run trusts it. With `owns_folder`, whatever else lies in `out` is cleared away.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    (out / "stage.json").unlink(missing_ok=True)
+    began = time.perf_counter()
+    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        result = work(scratch)
+        record = {
+            "stage": stage,
+            "spec": spec,
+            "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+            "result": result,
+            "seconds": round(time.perf_counter() - began, 2),
+            "git_commit": git_commit(),
+            "packages": {name: _version(name) for name in PACKAGES},
+            "python": platform.python_version(),
+        }
+        _write_json(scratch / "stage.json", record)
+        _move_all(scratch, out, owns_folder)
+    except OSError as error:
+        if error.errno is not None and not isinstance(error, FileNotFoundError):
+            raise InputError(f"{out}: cannot be written ({error.strerror})") from error
+        raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return result
+
+
+def _move_all(scratch: Path, out: Path, clear: bool) -> None:
+    """Rename everything into `out`, `stage.json` last; with `clear`, what an older run left there goes."""
+    out.mkdir(exist_ok=True)
+    names = {path.name for path in scratch.iterdir()}
+    for old in out.iterdir():
+        if clear and old.name not in names:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
+    for name in sorted(names, key=lambda name: name == "stage.json"):
+        target = out / name
+        if target.is_dir():
+            shutil.rmtree(target)
+        os.replace(scratch / name, target)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def read_stage(folder: Path) -> dict[str, Any]:
+    """A finished stage's record."""
+    path = folder / "stage.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the folder of a finished stage") from None
+    except json.JSONDecodeError as error:
+        raise InputError(f"{path}: invalid JSON at line {error.lineno}") from None
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file; of a stage folder, what its `stage.json` says went in and came out."""
+    if path.is_dir():
+        record = read_stage(path)
+        parts = {key: record[key] for key in ("stage", "spec", "inputs")}
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree, with `+` where it has uncommitted changes; None outside a checkout."""
+    here = Path(__file__).parent
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        commit = _git(here, "rev-parse", "--short=12", "HEAD")
+        return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no", ".") else "")
+    return None
+
+
+def _git(folder: Path, *words: str) -> str:
+    done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+class Log:
+    """Lines for the person who watches, kept in the rule's log file too."""
+
+    def __init__(self, path: Path | None):
+        self.path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("", encoding="utf-8")
+
+    def __call__(self, line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+        self.keep(line)
+
+    def keep(self, line: str) -> None:
+        """Into the file only."""
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(line + "\n")

@@ -1,0 +1,60 @@
+"""Where and how a stage computes: device, number format, threads."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Compute:
+    """The resolved settings of one process. `autocast()` wraps forward passes in mixed precision."""
+
+    device: torch.device
+    dtype: torch.dtype
+    attention: str
+
+    def autocast(self) -> AbstractContextManager:
+        if self.dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 matrices in hardware."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def resolve_device(name: str) -> torch.device:
+    """`auto` takes the GPU where there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
+    """`auto` takes bfloat16 where the device has it in hardware, float32 elsewhere."""
+    if name == "auto":
+        name = "bfloat16" if has_bfloat16(device) else "float32"
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+
+def start(settings: dict[str, Any], seed: int) -> Compute:
+    """Set threads, seed and determinism of this process, once, from a spec's `compute` block."""
+    torch.set_num_threads(settings["threads"])
+    torch.manual_seed(seed)
+    device = resolve_device(settings["device"])
+    if device.type == "cuda":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.backends.cudnn.benchmark = False
+    return Compute(device, resolve_dtype(settings["dtype"], device), settings["attention"])

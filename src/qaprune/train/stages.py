@@ -1,0 +1,91 @@
+"""The stages `teacher` and `recover`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from qaprune.data.features import load_features
+from qaprune.data.sources import fetch_encoder
+from qaprune.evaluate.holdout import Holdout
+from qaprune.models.checkpoint import read_variant, save_checkpoint
+from qaprune.models.encoder import load_model
+from qaprune.train.compute import start
+from qaprune.train.loop import FitResult, fit
+from qaprune.train.predict import predict_logits
+
+Log = Callable[[str], None]
+
+
+def _holdout(spec: dict[str, Any], inputs: dict[str, Path]) -> Holdout:
+    return Holdout(
+        inputs["features"] / "holdout.safetensors", inputs["holdout"], spec["task"], spec["max_answer_tokens"]
+    )
+
+
+def _summary(steps: FitResult | None, f1: float) -> str:
+    trained = f"{steps.steps} steps, {steps.tokens / steps.seconds:,.0f} tokens/s, " if steps else ""
+    return f"{trained}hold-out F1 {f1:.1f}"
+
+
+def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
+    """Fine-tune an encoder into the unpruned teacher, or take an existing checkpoint as it is.
+
+    Also writes the teacher's logits over the training windows, which all distillation of the run reads.
+    """
+    compute = start(spec["compute"], spec["run"]["seed"])
+    given = spec["checkpoint"]
+    train = load_features(inputs["features"] / "train.safetensors")
+    settings = spec["training"]
+    source = fetch_encoder(given) if given else inputs["encoder"]
+    model = load_model(source, compute.attention, settings["dropout"])
+    steps = None
+    if not given:
+        steps = fit(model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"])
+    threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
+    if spec["teacher_logits"]:
+        save_logits(out / "logits.safetensors", predict_logits(model, train, compute))
+    variant = {"variant": "teacher", "holdout_f1": round(f1, 4), "threshold": threshold, **_cost(steps)}
+    save_checkpoint(model, out, inputs["encoder"], threshold, variant)
+    return {"summary": _summary(steps, f1), **variant}
+
+
+def _cost(steps: FitResult | None) -> dict[str, Any]:
+    if steps is None:
+        return {}
+    return {"teacher_tokens": steps.tokens, "teacher_seconds": round(steps.seconds, 2)}
+
+
+def save_logits(path: Path, logits: np.ndarray) -> None:
+    """Flat logits [T, 2], float32."""
+    save_file({"logits": logits}, path)
+
+
+def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
+    """Continue training a sliced model, on gold labels (`retrained`) or also on the teacher's logits
+    (`distilled`); for `teacher+`, the unpruned teacher on gold labels by the same schedule."""
+    compute = start(spec["compute"], spec["run"]["seed"])
+    train = load_features(inputs["features"] / "train.safetensors")
+    settings, kind = spec["training"], spec["kind"]
+    model = load_model(inputs["model"], compute.attention, settings["dropout"])
+    logits = load_file(inputs["logits"])["logits"] if kind == "distilled" else None
+    steps = fit(
+        model, train, settings, spec["run"]["seed"] + 1, compute, out / "train.jsonl", spec["label"], logits
+    )
+    threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
+    before = read_variant(inputs["model"])
+    variant = before | {
+        "variant": kind,
+        "holdout_f1": round(f1, 4),
+        "threshold": threshold,
+        "train_tokens": before.get("train_tokens", 0) + steps.tokens,
+        "recover_seconds": round(steps.seconds, 2),
+    }
+    save_checkpoint(model, out, inputs["model"], threshold, variant)
+    return {"summary": _summary(steps, f1), **variant}
+
+

@@ -1,0 +1,126 @@
+"""Synthetic outputs of `evaluate` and `profile`, for the report's tests."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+
+from qaprune.data.examples import open_text
+
+TEACHER_MS = 16.0
+
+
+def scores_entry(variant: str, f1: float, **more: object) -> dict:
+    """One variant of scores.json, with what every variant has."""
+    entry = {
+        "criterion": None,
+        "budget": None,
+        "draw": None,
+        "variant": variant,
+        "f1": f1,
+        "holdout_f1": f1 + 0.4,
+        "f1_best": f1 + 0.6,
+        "em": f1 - 3,
+        "hasans_f1": f1 - 4,
+        "noans_f1": f1 + 5,
+        "params": 1_900_000,
+        "flops": 410_000_000,
+        "heads_kept": 100.0,
+        "ff_kept": 100.0,
+        "hidden_kept": 100.0,
+        "stride": 16,
+        "windows_per_question": 1.25,
+        "train_tokens": 0,
+    }
+    return entry | more
+
+
+def variant_table() -> dict[str, tuple[float, float, dict]]:
+    """Variant key -> (share of questions right, speedup or 0 for untimed, identity)."""
+    table: dict[str, tuple[float, float, dict]] = {
+        "no-answer": (0.34, 0.0, {}),
+        "teacher": (0.88, 1.0, {}),
+        "teacher+": (0.89, 0.0, {}),
+    }
+    shares = {
+        ("l0", "h50-f50"): (0.80, 0.875, 0.88, 1.74),
+        ("l0", "h25-f25"): (0.66, 0.84, 0.855, 2.71),
+        ("gain", "h50-f50"): (0.74, 0.85, 0.862, 1.71),
+        ("gain", "h25-f25"): (0.55, 0.80, 0.815, 2.63),
+        ("random", "h50-f50"): (0.60, 0.825, 0.83, 1.76),
+        ("random", "h25-f25"): (0.42, 0.74, 0.75, 2.66),
+        ("first_layers", "h50-f50"): (0.45, 0.81, 0.82, 1.92),
+    }
+    for (criterion, budget), (pruned, retrained, distilled, speed) in shares.items():
+        for variant, share in (("pruned", pruned), ("retrained", retrained), ("distilled", distilled)):
+            identity = {"criterion": criterion, "budget": budget, "draw": 0, "variant": variant}
+            table[f"{criterion}-{budget}/{variant}"] = (share, speed, identity)
+        for draw in range(1, 5) if criterion == "random" else ():
+            identity = {"criterion": criterion, "budget": budget, "draw": draw, "variant": "pruned"}
+            table[f"{criterion}-{budget}/pruned#{draw}"] = (pruned - 0.02 * draw, 0.0, identity)
+    return table
+
+
+def write_evaluate(folder: Path, model: str, dataset: str, seed: int = 13, questions: int = 400) -> Path:
+    """An `evaluate/<run>/` folder; paragraphs of four questions."""
+    run = folder / "evaluate" / f"{model}-{dataset}-s{seed}"
+    run.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    luck = random.random(questions)
+    nq = dataset == "nq"
+    variants = {}
+    with open_text(run / "questions.csv.gz", "w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(
+            ["variant", "id", "group", *(("tp", "n_pred", "n_gold") if nq else ("em", "f1", "has_answer"))]
+        )
+        for key, (share, _, identity) in variant_table().items():
+            right = (luck + 0.08 * random.standard_normal(questions) < share).astype(int)
+            for number, good in enumerate(right):
+                tail = (good, 1, 1) if nq else (good, good, int(number % 3 > 0))
+                writer.writerow([key, f"q{number}", f"p{number // 4}", *tail])
+            variants[key] = scores_entry(**({"variant": key} | identity), f1=100 * float(right.mean()))
+    header = {"model": model, "dataset": dataset, "seed": seed}
+    (run / "scores.json").write_text(json.dumps({"run": header, "variants": variants}))
+    return run
+
+
+def write_profile(folder: Path, run: str, rounds: int = 40, seed: int = 1) -> Path:
+    """A `profile/<run>/` folder of one CPU cell, 8 x 128."""
+    path = folder / "profile" / run
+    path.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    timed = {key: speed for key, (_, speed, _) in variant_table().items() if speed}
+    with open_text(path / "samples.csv.gz", "w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow(["variant", "batch", "length", "dtype", "backend", "compile", "round", "seconds"])
+        for number in range(rounds):
+            drift = 1 + 0.2 * number / rounds
+            for key, speed in timed.items():
+                seconds = TEACHER_MS / 1000 / speed * drift * (1 + 0.02 * random.random())
+                writer.writerow([key, 8, 128, "float32", "eager", "off", number, f"{seconds:.9f}"])
+    cells = [
+        {
+            "variant": key,
+            "batch": 8,
+            "length": 128,
+            "dtype": "float32",
+            "backend": "eager",
+            "compile": "off",
+            "threads": 2,
+            "windows_per_question": 1.25,
+            "peak_memory_mb": None,
+            "energy_j": None,
+            "energy_reason": "no GPU: timed on the CPU",
+            "peak_memory_reason": "not counted on a CPU",
+        }
+        for key in timed
+    ]
+    (path / "cells.json").write_text(
+        json.dumps({"schema_version": 1, "fingerprint": "abc", "cells": cells})
+    )
+    (path / "environment.json").write_text(json.dumps({"device": "Example CPU 3000"}))
+    return path

@@ -1,0 +1,252 @@
+"""Timers, environment and the profile stage on tiny CPU models."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import statistics
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qaprune.data.examples import open_text
+from qaprune.data.features import Features, save_features
+from qaprune.errors import InputError
+from qaprune.profile.environment import capture, cpu_model, fingerprint
+from qaprune.profile.stage import SAMPLE_COLUMNS, check_spec, pick_windows, profile_run
+from qaprune.profile.timers import time_interleaved
+from qaprune.report.intervals import paired_ratios, speedup_interval
+
+SPEC = {
+    "cells": [{"batch": 2, "length": 32}, {"batch": 1, "length": 16}],
+    "rounds": 5,
+    "warmup_rounds": 1,
+    "min_seconds": 0,
+    "dtype": "auto",
+    "backend": "eager",
+    "threads": 1,
+    "seed": 3,
+    "device": "cpu",
+}
+
+
+class FakeClock:
+    """Time that passes only where a model says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.calls: list[tuple[str, int]] = []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def model(self, name: str, seconds: float):
+        def forward(number: int) -> None:
+            self.calls.append((name, number))
+            self.now += seconds * (1 + 0.05 * number)
+
+        return forward
+
+
+def test_every_round_times_every_variant_once_in_changing_order():
+    clock = FakeClock()
+    models = {name: clock.model(name, 0.01) for name in "abcd"}
+    samples = time_interleaved(models, 12, 2, 0, lambda: None, seed=1, clock=clock)
+    orders = [tuple(sample.name for sample in samples if sample.round == number) for number in range(12)]
+    assert all(sorted(order) == list("abcd") for order in orders)
+    assert [sample.round for sample in samples] == sorted(sample.round for sample in samples)
+    assert len({order[0] for order in orders}) == 4, "some variant never went first"
+    assert len(clock.calls) == 14 * 4, "warm-up rounds run, and are not in the samples"
+
+
+def test_order_hangs_on_the_seed_alone():
+    def names(seed: int) -> list[str]:
+        clock = FakeClock()
+        models = {name: clock.model(name, 0.01) for name in "abcd"}
+        return [sample.name for sample in time_interleaved(models, 6, 0, 0, lambda: None, seed, clock)]
+
+    assert names(1) == names(1) != names(2)
+
+
+def test_planted_slowdown_is_found_under_drift():
+    clock = FakeClock()
+    models = {"teacher": clock.model("teacher", 0.01), "slow": clock.model("slow", 0.02)}
+    samples = time_interleaved(models, 20, 1, 0, lambda: None, clock=clock)
+    sides = {
+        name: {sample.round: sample.seconds for sample in samples if sample.name == name} for name in models
+    }
+    ratio, low, high = speedup_interval(paired_ratios(sides["teacher"], sides["slow"]))
+    assert (ratio, low, high) == pytest.approx((0.5, 0.5, 0.5))
+
+
+def test_min_seconds_adds_rounds():
+    clock = FakeClock()
+    samples = time_interleaved({"a": clock.model("a", 0.1)}, 2, 0, 1.0, lambda: None, clock=clock)
+    assert sum(sample.seconds for sample in samples) >= 1.0
+    assert len(samples) > 2
+
+
+def test_device_is_waited_for_before_and_after_each_pass():
+    clock, events = FakeClock(), []
+    model = clock.model("a", 0.01)
+    time_interleaved(
+        {"a": lambda number: (events.append("pass"), model(number))}, 3, 0, 0, lambda: events.append("wait")
+    )
+    assert events == ["wait", *["wait", "pass", "wait"] * 3]
+
+
+def test_nothing_to_time_is_refused():
+    with pytest.raises(InputError, match="no variants"):
+        time_interleaved({}, 1, 0, 0, lambda: None)
+
+
+def test_environment_names_the_machine_and_no_paths():
+    environment = capture()
+    text = json.dumps(environment)
+    assert environment["torch"].startswith("2.")
+    assert environment["cores"] >= 1
+    assert environment["gpu"] is None
+    assert not re.search(r"/(home|root|tmp|work|usr)\b", text)
+
+
+def test_fingerprint_follows_what_timings_depend_on():
+    environment = capture()
+    same = environment | {"git_commit": "another"}
+    other = environment | {"torch_threads": environment["torch_threads"] + 1}
+    assert fingerprint(environment) == fingerprint(same) != fingerprint(other)
+
+
+def test_cpu_model_reads_the_kernels_file(tmp_path: Path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("processor : 0\nmodel name\t: Some  CPU @ 2GHz\n")
+    assert cpu_model(cpuinfo) == "Some CPU @ 2GHz"
+    assert cpu_model(tmp_path / "absent")
+
+
+def test_same_windows_for_all_and_repeated_only_when_they_run_out():
+    batches = pick_windows(100, 8, 1)
+    assert len({int(index) for batch in batches for index in batch}) == len(batches) * 8
+    assert [len(batch) for batch in pick_windows(3, 8, 1)] == [8]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("cells", []),
+        ("cells", [{"batch": 0, "length": 8}]),
+        ("rounds", 0),
+        ("dtype", "int8"),
+        ("threads", None),
+    ],
+)
+def test_impossible_spec_names_its_key(key: str, value: object):
+    with pytest.raises(InputError, match=rf"profile\.{key}"):
+        check_spec(SPEC | {key: value})
+
+
+def test_a_gpu_that_is_not_there_is_an_error_not_a_fallback(tmp_path: Path):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    with pytest.raises(InputError, match="finds no GPU"):
+        profile_run(SPEC | {"device": "cuda"}, {}, tmp_path / "dev.safetensors", tmp_path)
+
+
+@pytest.fixture(scope="module")
+def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
+    """A teacher of four layers and a variant of one, timed."""
+    import torch
+    from transformers import BertConfig, BertForQuestionAnswering
+
+    folder = tmp_path_factory.mktemp("profile")
+    variants = {}
+    torch.manual_seed(0)
+    for key, layers in (("teacher", 4), ("l0-h50-f50/pruned", 1)):
+        config = BertConfig(
+            vocab_size=50,
+            hidden_size=32,
+            num_hidden_layers=layers,
+            num_attention_heads=2,
+            intermediate_size=64,
+            max_position_embeddings=64,
+        )
+        variants[key] = folder / key.replace("/", "-")
+        BertForQuestionAnswering(config).save_pretrained(variants[key])
+    save_features(folder / "dev.safetensors", tiny_features())
+    out = folder / "out"
+    out.mkdir()
+    lines: list[str] = []
+    threads = torch.get_num_threads()
+    summary = profile_run(SPEC, variants, folder / "dev.safetensors", out, lines.append)
+    assert torch.get_num_threads() == threads, "the stage left its thread setting behind"
+    return out, summary, lines
+
+
+def tiny_features() -> Features:
+    """Six questions in nine windows of 10 to 18 tokens."""
+    lengths = np.arange(10, 19)
+    row_ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    tokens, windows = int(row_ptr[-1]), len(lengths)
+    return Features(
+        input_ids=(np.arange(tokens) % 50).astype(np.int32),
+        char_start=np.zeros(tokens, np.int32),
+        char_end=np.zeros(tokens, np.int32),
+        row_ptr=row_ptr,
+        context_start=np.full(windows, 5, np.int32),
+        context_end=lengths.astype(np.int32),
+        question_index=np.array([0, 0, 1, 1, 2, 2, 3, 4, 5], np.int32),
+        start_position=np.empty(0, np.int32),
+        end_position=np.empty(0, np.int32),
+        ids=[f"q{number}" for number in range(6)],
+        groups=[f"p{number}" for number in range(6)],
+        meta={"architecture": "bert", "pad_id": 0, "length": 32, "stride": 4},
+    )
+
+
+def test_stage_keeps_every_raw_sample(profiled: tuple[Path, str, list[str]]):
+    out, _, _ = profiled
+    with open_text(out / "samples.csv.gz") as stream:
+        rows = list(csv.DictReader(stream))
+    assert tuple(rows[0]) == SAMPLE_COLUMNS
+    assert len(rows) == 2 * 2 * SPEC["rounds"]
+    assert {row["dtype"] for row in rows} == {"float32"}, "auto is float32 on a CPU"
+    assert all(float(row["seconds"]) > 0 for row in rows)
+
+
+def test_smaller_model_is_faster(profiled: tuple[Path, str, list[str]]):
+    out, summary, lines = profiled
+    with open_text(out / "samples.csv.gz") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["batch"] == "2"]
+    medians = {
+        key: statistics.median(float(row["seconds"]) for row in rows if row["variant"] == key)
+        for key in ("teacher", "l0-h50-f50/pruned")
+    }
+    assert medians["l0-h50-f50/pruned"] < medians["teacher"]
+    assert "fastest l0-h50-f50/pruned" in summary
+    assert "energy not measured (no GPU: timed on the CPU)" in summary
+    assert len(lines) == len(SPEC["cells"])
+
+
+def test_stage_says_what_it_could_not_measure(profiled: tuple[Path, str, list[str]]):
+    described = json.loads((profiled[0] / "cells.json").read_text())
+    assert len(described["cells"]) == 4
+    assert (described["cells"][0]["batch"], described["cells"][0]["length"]) == (2, 32)
+    for cell in described["cells"]:
+        assert cell["peak_memory_mb"] is None
+        assert cell["peak_memory_reason"]
+        assert cell["energy_j"] is None
+        assert cell["energy_reason"] == "no GPU: timed on the CPU"
+        assert cell["windows_per_question"] == pytest.approx(1.5)
+        assert 0 < cell["fill_percent"] <= 100
+    environment = json.loads((profiled[0] / "environment.json").read_text())
+    assert environment["torch_threads"] == SPEC["threads"]
+    assert described["fingerprint"] == fingerprint(environment)
+
+
+def test_missing_checkpoint_is_named(tmp_path: Path):
+    save_features(tmp_path / "dev.safetensors", tiny_features())
+    with pytest.raises(InputError, match="absent"):
+        profile_run(SPEC, {"teacher": tmp_path / "absent"}, tmp_path / "dev.safetensors", tmp_path)

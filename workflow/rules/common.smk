@@ -1,0 +1,89 @@
+"""The plan of this run's config, and the little that rules need to ask it."""
+
+import sys
+from pathlib import Path
+
+from qaprune.config import load_config
+from qaprune.errors import InputError
+from qaprune.plan import make_plan, spec_json
+
+try:
+    PLAN = make_plan(
+        load_config(
+            workflow.config_settings.configfiles, workflow.config_settings.config
+        )
+    )
+except InputError as error:
+    # One line, as from every command: a traceback through the workflow engine helps nobody.
+    sys.exit(f"qaprune: error: {error}")
+
+OUT = PLAN.out
+LOGS = f"{OUT}/logs"
+ENVIRONMENT = "../../environment.yml"
+# The interpreter that runs Snakemake: a plain `python` in a shell may be another one.
+QAPRUNE = f"{sys.executable} -m qaprune"
+
+
+wildcard_constraints:
+    dataset=r"[a-z0-9_.]+",
+    model=r"[a-z0-9_.]+",
+    pair=r"[a-z0-9_.]+-[a-z0-9_.]+",
+    run=r"[a-z0-9_.]+-[a-z0-9_.]+-s\d+",
+    scoring=r"[^/]+",
+    point=r"[^/]+-h[0-9.]+-f[0-9.]+",
+    kind="retrained|distilled",
+
+
+def spec(stage):
+    """The spec of a job as JSON, from its wildcards."""
+    return lambda wildcards: spec_json(PLAN.spec(stage, **dict(wildcards)))
+
+
+def kept(kind, path):
+    """An output that is removed after its last reader unless the config keeps it."""
+    return path if PLAN.config["keep"][kind] else temp(path)
+
+
+def corpus_input(wildcards):
+    """The embedded corpus, where this config is made from it."""
+    return f"{OUT}/corpus/stage.json" if PLAN.needs_corpus else []
+
+
+def run_features(wildcards):
+    """The features folder of a run: seeds share it."""
+    return f"{OUT}/features/{PLAN.run(wildcards.run).pair}/stage.json"
+
+
+def run_data(name):
+    """One file of a run's prepared data."""
+    return lambda wildcards: f"{OUT}/data/{PLAN.run(wildcards.run).dataset}/{name}"
+
+
+def run_encoder(wildcards):
+    return f"{OUT}/encoder/{PLAN.run(wildcards.run).model}/stage.json"
+
+
+def point_scores(wildcards):
+    point = PLAN.point(PLAN.run(wildcards.run), wildcards.point)
+    return f"{OUT}/gate/{wildcards.run}/{point.scoring}/stage.json"
+
+
+def variants(wildcards, timed=False):
+    found = PLAN.variants(PLAN.run(wildcards.run))
+    return [variant for variant in found if variant.timed or not timed]
+
+
+def variant_stages(timed=False):
+    return lambda wildcards: PLAN.stage_files(variants(wildcards, timed))
+
+
+def variant_weights(timed=False):
+    return lambda wildcards: PLAN.weight_files(variants(wildcards, timed))
+
+
+def variant_options(timed=False):
+    """`--variant KEY=DIR` for every checkpoint of the run."""
+    return lambda wildcards: " ".join(
+        f"--variant {variant.key}={OUT}/{variant.folder}"
+        for variant in variants(wildcards, timed)
+    )

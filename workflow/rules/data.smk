@@ -1,0 +1,66 @@
+rule corpus:
+    output:
+        stage=f"{OUT}/corpus/stage.json",
+    params:
+        spec=spec("corpus"),
+    log:
+        f"{LOGS}/corpus.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} corpus --spec {params.spec:q} --out {output.stage} --log {log}"
+
+
+rule data:
+    input:
+        corpus=corpus_input,
+    output:
+        stage=f"{OUT}/data/{{dataset}}/stage.json",
+        train=f"{OUT}/data/{{dataset}}/train.jsonl.gz",
+        holdout=f"{OUT}/data/{{dataset}}/holdout.jsonl.gz",
+        dev=f"{OUT}/data/{{dataset}}/dev.jsonl.gz",
+        gold=f"{OUT}/data/{{dataset}}/dev-gold.json.gz",
+    params:
+        spec=spec("data"),
+        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
+    log:
+        f"{LOGS}/data/{{dataset}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} data --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
+
+
+rule encoder:
+    input:
+        corpus=corpus_input,
+    output:
+        stage=f"{OUT}/encoder/{{model}}/stage.json",
+    params:
+        spec=spec("encoder"),
+        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
+    log:
+        f"{LOGS}/encoder/{{model}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} encoder --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
+
+
+rule features:
+    input:
+        train=f"{OUT}/data/{{dataset}}/train.jsonl.gz",
+        holdout=f"{OUT}/data/{{dataset}}/holdout.jsonl.gz",
+        dev=f"{OUT}/data/{{dataset}}/dev.jsonl.gz",
+        encoder=f"{OUT}/encoder/{{model}}/stage.json",
+    output:
+        stage=f"{OUT}/features/{{model}}-{{dataset}}/stage.json",
+    params:
+        spec=spec("features"),
+    log:
+        f"{LOGS}/features/{{model}}-{{dataset}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} features --spec {params.spec:q} --train {input.train} --holdout {input.holdout}"
+        " --dev {input.dev} --encoder {input.encoder} --out {output.stage} --log {log}"

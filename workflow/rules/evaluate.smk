@@ -1,0 +1,22 @@
+rule evaluate:
+    input:
+        variants=variant_stages(),
+        weights=variant_weights(),
+        features=run_features,
+        dev=run_data("dev.jsonl.gz"),
+        gold=run_data("dev-gold.json.gz"),
+    output:
+        stage=f"{OUT}/evaluate/{{run}}/stage.json",
+    params:
+        spec=spec("evaluate"),
+        variants=variant_options(),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/evaluate/{{run}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} evaluate --spec {params.spec:q} {params.variants} --features {input.features}"
+        " --dev {input.dev} --gold {input.gold} --out {output.stage} --log {log}"

@@ -1,0 +1,19 @@
+rule gate:
+    input:
+        teacher=f"{OUT}/teacher/{{run}}/stage.json",
+        weights=f"{OUT}/teacher/{{run}}/model.safetensors",
+        features=run_features,
+    output:
+        stage=f"{OUT}/gate/{{run}}/{{scoring}}/stage.json",
+    params:
+        spec=spec("gate"),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/gate/{{run}}/{{scoring}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} gate --spec {params.spec:q} --teacher {input.teacher}"
+        " --features {input.features} --out {output.stage} --log {log}"

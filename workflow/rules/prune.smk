@@ -1,0 +1,23 @@
+rule prune:
+    input:
+        teacher=f"{OUT}/teacher/{{run}}/stage.json",
+        weights=f"{OUT}/teacher/{{run}}/model.safetensors",
+        gate=point_scores,
+        features=run_features,
+        holdout=run_data("holdout.jsonl.gz"),
+    output:
+        stage=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
+        weights=kept("pruned", f"{OUT}/prune/{{run}}/{{point}}/model.safetensors"),
+        draws=kept("pruned", directory(f"{OUT}/prune/{{run}}/{{point}}/draws")),
+    params:
+        spec=spec("prune"),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/prune/{{run}}/{{point}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} prune --spec {params.spec:q} --teacher {input.teacher} --gate {input.gate}"
+        " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

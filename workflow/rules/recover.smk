@@ -1,0 +1,47 @@
+rule recover:
+    input:
+        model=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
+        weights=f"{OUT}/prune/{{run}}/{{point}}/model.safetensors",
+        logits=f"{OUT}/teacher/{{run}}/logits.safetensors",
+        features=run_features,
+        holdout=run_data("holdout.jsonl.gz"),
+    output:
+        stage=f"{OUT}/recover/{{run}}/{{point}}/{{kind}}/stage.json",
+        weights=kept("recovered", f"{OUT}/recover/{{run}}/{{point}}/{{kind}}/model.safetensors"),
+    params:
+        spec=spec("recover"),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/recover/{{run}}/{{point}}/{{kind}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} recover --spec {params.spec:q} --model {input.model} --logits {input.logits}"
+        " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
+
+
+rule teacher_plus:
+    input:
+        model=f"{OUT}/teacher/{{run}}/stage.json",
+        weights=f"{OUT}/teacher/{{run}}/model.safetensors",
+        features=run_features,
+        holdout=run_data("holdout.jsonl.gz"),
+    output:
+        stage=f"{OUT}/recover/{{run}}/teacher+/stage.json",
+        weights=kept("recovered", f"{OUT}/recover/{{run}}/teacher+/model.safetensors"),
+    params:
+        spec=lambda wildcards: spec_json(
+            PLAN.spec("recover", run=wildcards.run, kind="teacher+")
+        ),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/recover/{{run}}/teacher+.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} recover --spec {params.spec:q} --model {input.model}"
+        " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -1,0 +1,22 @@
+rule report:
+    input:
+        evaluate=[f"{OUT}/evaluate/{run.id}/stage.json" for run in PLAN.runs],
+        profile=[f"{OUT}/profile/{run.id}/stage.json" for run in PLAN.runs],
+    output:
+        stage=f"{OUT}/stage.json",
+        points=f"{OUT}/tables/points.csv",
+        table=f"{OUT}/tables/points.md",
+        plots=[
+            f"{OUT}/plots/{pair}.{kind}"
+            for pair in dict.fromkeys(run.pair for run in PLAN.runs)
+            for kind in ("png", "svg")
+        ],
+    params:
+        spec=spec("report"),
+    log:
+        f"{LOGS}/report.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} report --spec {params.spec:q} --evaluate {input.evaluate}"
+        " --profile {input.profile} --out {output.stage} --log {log}"

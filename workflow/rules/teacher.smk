@@ -1,0 +1,21 @@
+rule teacher:
+    input:
+        encoder=run_encoder,
+        features=run_features,
+        holdout=run_data("holdout.jsonl.gz"),
+    output:
+        stage=f"{OUT}/teacher/{{run}}/stage.json",
+        weights=kept("teacher", f"{OUT}/teacher/{{run}}/model.safetensors"),
+        logits=kept("teacher", f"{OUT}/teacher/{{run}}/logits.safetensors"),
+    params:
+        spec=spec("teacher"),
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    log:
+        f"{LOGS}/teacher/{{run}}.log",
+    conda:
+        ENVIRONMENT
+    shell:
+        "{QAPRUNE} teacher --spec {params.spec:q} --encoder {input.encoder}"
+        " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
