@@ -298,6 +298,7 @@ class Plan:
         return {
             "label": run,
             **self._run_spec(found),
+            "compute": self.config["compute"] | {"threads": self.config["evaluate"]["threads"]},
             "dev_questions": dataset.get("dev_questions"),
             "full_dev": self.full_dev(found),
             "length": dataset["windows"]["length"],

@@ -10,7 +10,7 @@ rule evaluate:
     params:
         spec=spec("evaluate"),
         variants=variant_options(),
-    threads: PLAN.config["compute"]["threads"]
+    threads: PLAN.config["evaluate"]["threads"]
     resources:
         gpu=1,
     log:
