@@ -143,9 +143,8 @@ def describe(plan: Plan) -> str:
     counts = jobs(plan)
     lines = [f"{plan.config['name']}: {len(plan.runs)} runs, {sum(counts.values())} jobs"]
     flops = {run: run_flops(plan, run) for run in plan.runs}
-    for run in plan.runs:
-        points = ", ".join(point.id for point in plan.points(run))
-        lines += _wrapped(f"  {run.id}: {points}", "    ")
+    for pair in dict.fromkeys(run.pair for run in plan.runs):
+        lines += _describe_pair(plan, [run for run in plan.runs if run.pair == pair])
     lines += _wrapped("jobs: " + ", ".join(f"{stage} {count}" for stage, count in counts.items()), "  ")
     total = sum(flops.values())
     overhead = sum(counts.values()) * JOB_SECONDS / 3600
@@ -160,6 +159,21 @@ def describe(plan: Plan) -> str:
     if guessed:
         lines.append(f"  size not known without a network, taken as bert-base: {', '.join(guessed)}")
     return "\n".join(lines)
+
+
+def _describe_pair(plan: Plan, runs: list[Run]) -> list[str]:
+    """One pair's seeds, and its criteria grouped by the budgets that they share."""
+    budgets: dict[str, list[str]] = {}
+    for point in plan.points(runs[0]):
+        budgets.setdefault(point.criterion, []).append(point.budget)
+    grouped: dict[str, list[str]] = {}
+    for criterion, names in budgets.items():
+        grouped.setdefault(" ".join(names), []).append(criterion)
+    seeds = ", ".join(str(run.seed) for run in runs)
+    lines = [f"  {runs[0].pair}, seed{'s' * (len(runs) > 1)} {seeds}"]
+    for names, criteria in grouped.items():
+        lines += _wrapped(f"    {', '.join(criteria)} at {names}", "      ")
+    return lines
 
 
 def _hours(hours: float) -> str:

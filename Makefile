@@ -1,0 +1,38 @@
+# Two commands: `make reproduce` and `make test`. Everything lives in .venv and results/.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help reproduce test bench clean
+
+help:
+	@echo "make reproduce   install, run the whole benchmark on the embedded data, print the table"
+	@echo "make test        lint and the default test suite"
+	@echo "make bench       micro-benchmarks (pytest-benchmark)"
+	@echo "make clean       remove .venv and results of the embedded run"
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "qaprune needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+	# torch first: once a version is there, no other package asks for a larger build of it.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+reproduce: $(READY)
+	$(BIN)/snakemake --cores all
+	@$(BIN)/qaprune show results/embedded
+
+test: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m pytest benchmarks --benchmark-only -m ""
+
+clean:
+	rm -rf $(VENV) results/embedded

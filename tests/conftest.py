@@ -1,0 +1,100 @@
+"""Shared small models and data. Nothing here reaches the network."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Two workers on two cores: more threads would only wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def make_model(
+    architecture: str, seed: int = 0, dtype: str = "float32", layers: int = 3, scale: float = 0.3, **changes
+):
+    """A tiny question-answering model with every parameter random (fresh ones hide lost biases)."""
+    import torch
+    import transformers
+
+    shape = {
+        "vocab_size": 60,
+        "hidden_size": 32,
+        "num_hidden_layers": layers,
+        "num_attention_heads": 4,
+        "intermediate_size": 24,
+        "max_position_embeddings": 48,
+    } | changes
+    kind = {"bert": "Bert", "roberta": "Roberta"}[architecture]
+    config = getattr(transformers, f"{kind}Config")(**shape)
+    model = getattr(transformers, f"{kind}ForQuestionAnswering")(config)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_(torch.randn(weight.shape, generator=generator) * scale)
+        for module in model.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight += 1 - scale
+    return model.to(getattr(torch, dtype)).eval()
+
+
+def make_features(seed: int = 0, windows: int = 24, architecture: str = "bert"):
+    """Windows of 12 to 30 random tokens, two a question for every third one. Token 59 stands where the
+    answer starts and 58 where it ends, so that a model can learn the labels."""
+    from qaprune.data.features import Features
+
+    generator = np.random.default_rng(seed)
+    lengths = generator.integers(12, 31, windows)
+    questions = (np.arange(windows) * 3 // 4).astype(np.int32)
+    start = np.array([generator.integers(5, length - 3) for length in lengths], np.int32)
+    end = start + generator.integers(0, 2, windows).astype(np.int32)
+    nulls = generator.random(windows) < 0.3
+    total = int(lengths.sum())
+    row_ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    ids = generator.integers(5, 58, total).astype(np.int32)
+    ids[(row_ptr[:-1] + end)[~nulls]] = 58
+    ids[(row_ptr[:-1] + start)[~nulls]] = 59
+    return Features(
+        input_ids=ids,
+        char_start=np.arange(total, dtype=np.int32),
+        char_end=np.arange(total, dtype=np.int32) + 1,
+        row_ptr=row_ptr,
+        context_start=np.full(windows, 4, np.int32),
+        context_end=(lengths - 1).astype(np.int32),
+        question_index=questions,
+        start_position=np.where(nulls, 0, start).astype(np.int32),
+        end_position=np.where(nulls, 0, end).astype(np.int32),
+        ids=[f"q{i}" for i in range(int(questions[-1]) + 1)],
+        groups=[f"g{i // 2}" for i in range(int(questions[-1]) + 1)],
+        meta={"architecture": architecture, "pad_id": 0 if architecture == "bert" else 1, "length": 32, "stride": 4},
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_weights(tmp_path_factory) -> dict:
+    """Weights of tiny teachers that have learnt the labels of `make_features`, by architecture."""
+    from qaprune.train.compute import start
+    from qaprune.train.loop import fit
+
+    compute = start({"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}, 3)
+    settings = {"epochs": 150, "lr": 3e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.0, "clip": 1.0}
+    log, found = tmp_path_factory.mktemp("trained") / "log.jsonl", {}
+    for architecture in ("bert", "roberta"):
+        model = make_model(architecture, scale=0.1)
+        result = fit(model, make_features(architecture=architecture), settings, 3, compute, log, architecture)
+        assert result.loss < 0.5
+        found[architecture] = model.state_dict()
+    return found

@@ -1,0 +1,166 @@
+"""The contract of every criterion: shapes, determinism, a teacher left alone, dead gates found."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qaprune.budget import parse_budget
+from qaprune.errors import InputError
+from qaprune.gate.gates import gated
+from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion
+from qaprune.gate.stage import check_scores
+from qaprune.models.encoder import model_shape
+from qaprune.prune.stage import select
+from qaprune.train.batches import train_batches
+from qaprune.train.losses import span_loss
+from tests.conftest import make_features, make_model
+
+SETTINGS = {
+    "random": {"draws": 5},
+    "gain": {"windows": 20, "batch_tokens": 256},
+    "l0": {"steps": 200, "batch_tokens": 256, "lr": 0.05, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0},
+    "first_layers": {},
+    "alternate_layers": {},
+}
+LOOKS_AT_WEIGHTS = [name for name in BUILT_IN if load_criterion(name).needs_model]
+BUDGET = parse_budget("h75-f75")
+
+
+def run(name: str, architecture: str = "bert", model=None) -> tuple[Scores, torch.nn.Module]:
+    model = model if model is not None else make_model(architecture)
+    features = make_features(architecture=architecture)
+
+    def batches(tokens, windows, seed):
+        return train_batches(features, tokens, seed, "cpu", windows)
+
+    task = GateTask(model_shape(model), SETTINGS[name], 5, BUDGET, model, batches)
+    return load_criterion(name).score(task), model
+
+
+def test_every_built_in_criterion_is_under_contract():
+    assert set(SETTINGS) == set(BUILT_IN)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_shapes_determinism_and_an_unchanged_teacher(name, architecture):
+    model = make_model(architecture)
+    before = {key: weight.clone() for key, weight in model.state_dict().items()}
+    expected = model(input_ids=torch.ones(1, 9, dtype=torch.long)).start_logits
+    first, _ = run(name, architecture, model)
+    second, _ = run(name, architecture)
+    check_scores(first, model_shape(model), name)
+    for kind in ("heads", "ff", "head_values", "ff_values"):
+        if getattr(first, kind) is not None:
+            assert np.array_equal(getattr(first, kind), getattr(second, kind)), kind
+    assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
+    assert torch.equal(model(input_ids=torch.ones(1, 9, dtype=torch.long)).start_logits, expected)
+    assert load_criterion(name).needs_model == (first.passes > 0)
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_the_budget_is_met(name):
+    scores, model = run(name)
+    budget = parse_budget("h50-f50")
+    mask = select(scores, 0, budget, model_shape(model), load_criterion(name).whole_layers, 32)
+    heads, ff = mask.widths()
+    if load_criterion(name).whole_layers:
+        assert sorted(zip(heads, ff, strict=True)) == [(0, 0), (4, 24), (4, 24)]
+    else:
+        assert (sum(heads), sum(ff)) == (6, 36)
+
+
+@pytest.mark.parametrize("name", LOOKS_AT_WEIGHTS)
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_weights):
+    """In a teacher that has learnt something: in a random one many gates do harm and go first."""
+    model = make_model(architecture)
+    model.load_state_dict(trained_weights[architecture])
+    layer = getattr(model, architecture).encoder.layer[1]
+    with torch.no_grad():
+        layer.attention.output.dense.weight[:, 2 * 8 : 3 * 8] = 0
+        layer.output.dense.weight[:, 7] = 0
+    scores, _ = run(name, architecture, model)
+    mask = select(scores, 0, BUDGET, model_shape(model), False, 32)
+    assert mask.heads[1][2] == 0
+    assert mask.ff[1][7] == 0
+
+
+def test_random_draws_differ_and_keep_their_numbers():
+    scores, _ = run("random")
+    assert len({layer.tobytes() for layer in scores.heads}) == 5
+    more = load_criterion("random").score(GateTask(model_shape(make_model("bert")), {"draws": 9}, 5))
+    assert np.array_equal(more.heads[:5], scores.heads)
+
+
+def test_gain_is_the_sum_of_absolute_gradients_of_single_examples():
+    """Against one backward pass an example, the slow and obvious way."""
+    scores, model = run("gain")
+    features = make_features()
+    expected = torch.zeros(3, 4)
+    with gated(model) as gates:
+        for batch in train_batches(features, 256, 5, "cpu", 20):
+            for row in range(len(batch["input_ids"])):
+                one = {key: value[row : row + 1] for key, value in batch.items()}
+                heads = [torch.ones(4, requires_grad=True) for _ in range(3)]
+                gates.set(heads, [torch.ones(24) for _ in range(3)])
+                gradients = torch.autograd.grad(span_loss(model, one), heads)
+                expected += torch.stack(gradients).abs()
+    assert np.allclose(scores.heads[0], expected.numpy(), rtol=1e-4)
+    assert scores.passes == 20
+
+
+def test_l0_drives_the_open_share_to_the_budget():
+    from qaprune.gate.l0 import open_probability
+
+    model, features = make_model("bert"), make_features()
+    settings = SETTINGS["l0"] | {"steps": 300, "lr": 0.1}
+    task = GateTask(
+        model_shape(model), settings, 5, parse_budget("h50-f25"), model,
+        lambda tokens, windows, seed: train_batches(features, tokens, seed, "cpu", windows),
+    )
+    scores = load_criterion("l0").score(task)
+    assert open_probability(torch.tensor(scores.heads)).mean() == pytest.approx(0.5, abs=0.1)
+    assert open_probability(torch.tensor(scores.ff)).mean() == pytest.approx(0.25, abs=0.1)
+
+
+def test_an_unknown_criterion_is_answered_with_the_likely_one():
+    with pytest.raises(InputError, match="did you mean 'gain'"):
+        load_criterion("gian")
+
+
+def test_a_criterion_from_another_package_is_found(monkeypatch):
+    from qaprune.gate import registry
+
+    class Point:
+        name = "flat"
+
+        def load(self):
+            class Flat:
+                needs_model, per_budget, whole_layers, version = False, False, False, 1
+
+                def score(self, task):
+                    return Scores(np.zeros((1, 3, 4), np.float32), np.zeros((1, 3, 24), np.float32))
+
+            return Flat
+
+    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()] if group == "qaprune.criteria" else [])
+    assert "flat" in registry.criterion_names()
+    scores = load_criterion("flat").score(GateTask(model_shape(make_model("bert")), {}, 0))
+    mask = select(scores, 0, parse_budget("h50-f50"), model_shape(make_model("bert")), False, 32)
+    assert mask.widths()[0] == (4, 2, 0)  # equal scores: the earlier gate stays
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        Scores(np.zeros((1, 3, 5)), np.zeros((1, 3, 24))),
+        Scores(np.zeros((3, 4)), np.zeros((1, 3, 24))),
+        Scores(np.full((1, 3, 4), np.nan), np.zeros((1, 3, 24))),
+    ],
+)
+def test_scores_that_break_the_contract_are_refused(scores):
+    with pytest.raises(InputError, match="heads"):
+        check_scores(scores, model_shape(make_model("bert")), "mine")

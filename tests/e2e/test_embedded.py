@@ -1,0 +1,155 @@
+"""The embedded config from nothing to the report, and what its numbers must show."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qaprune.data.examples import read_examples
+from qaprune.data.features import WindowSettings, featurise, load_tokenizer
+from qaprune.data.squad2 import read_squad2
+from qaprune.data.nq import read_nq
+from qaprune.evaluate.predictions import predict_spans
+from qaprune.evaluate.stage import NqGold, Squad2Gold
+from qaprune.config import load_config
+from qaprune.stage import read_stage
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.e2e
+
+PAIRS = ["bert-squad2", "bert-nq", "roberta-squad2", "roberta-nq"]
+
+
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "-s", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    return subprocess.run([*command, "--cores", "all", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("embedded")
+    done = snakemake(folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder / "results" / "embedded"
+
+
+@pytest.fixture(scope="module")
+def rows(results) -> dict[str, list[dict[str, str]]]:
+    found = defaultdict(list)
+    with (results / "tables" / "points.csv").open() as file:
+        for row in csv.DictReader(file):
+            found[f"{row['model']}-{row['dataset']}"].append(row)
+    return found
+
+
+def one(rows: list[dict[str, str]], variant: str, criterion: str = "", budget: str = "", draw: int = 0) -> dict:
+    (row,) = (
+        row
+        for row in rows
+        if (row["variant"], row["criterion"], row["budget"]) == (variant, criterion, budget)
+        and int(row["draw"] or 0) == draw
+    )
+    return row
+
+
+def test_a_second_call_does_nothing(results):
+    done = snakemake(results.parents[1])
+    assert done.returncode == 0
+    assert re.search("Nothing to be done", done.stderr + done.stdout)
+
+
+def test_all_four_pairs_have_their_rows(rows):
+    assert sorted(rows) == sorted(PAIRS)
+    for pair in PAIRS:
+        variants = {row["variant"] for row in rows[pair]}
+        assert variants == {"no-answer", "teacher", "teacher+", "pruned", "retrained", "distilled"}
+        criteria = {row["criterion"] for row in rows[pair]} - {""}
+        assert criteria >= {"random", "l0"}
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_the_teacher_reaches_85_f1(rows, pair):
+    assert float(one(rows[pair], "teacher")["f1"]) >= 85
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_random_at_a_quarter_loses_3_f1_after_retraining(rows, pair):
+    retrained = one(rows[pair], "retrained", "random", "h25-f25")
+    teacher = max(float(one(rows[pair], name)["f1"]) for name in ("teacher", "teacher+"))
+    assert teacher - float(retrained["f1"]) >= 3
+
+
+def test_l0_beats_random_masks_on_three_pairs_of_four(rows):
+    """In `pruned`, by more than the interval of L0's own F1."""
+    wins = 0
+    for pair in PAIRS:
+        random = [float(one(rows[pair], "pruned", "random", "h50-f50", draw)["f1"]) for draw in range(5)]
+        l0 = one(rows[pair], "pruned", "l0", "h50-f50")
+        half_width = (float(l0["f1_high"]) - float(l0["f1_low"])) / 2
+        wins += float(l0["f1"]) - np.mean(random) > half_width
+    assert wins >= 3
+
+
+def test_smaller_models_cost_less_and_say_what_they_cost(rows):
+    for pair in PAIRS:
+        teacher, small = one(rows[pair], "teacher"), one(rows[pair], "pruned", "l0", "h25-f25")
+        assert float(small["flops"]) < 0.35 * float(teacher["flops"])
+        assert float(small["params"]) < float(teacher["params"])
+        assert float(small["speedup"]) > 1.2
+        assert float(one(rows[pair], "distilled", "l0", "h25-f25")["train_tokens"]) > 0
+
+
+@pytest.mark.parametrize("model", ["bert", "roberta"])
+@pytest.mark.parametrize("dataset", ["squad2", "nq"])
+def test_gold_spans_survive_features_and_decoder(results, model, dataset):
+    """Dev's own answers as perfect logits through windows, decoder and official scorer: at least 97 F1."""
+    config = load_config([])
+    tokenizer = load_tokenizer(results / "encoder" / model)
+    windows = WindowSettings(**config["datasets"][dataset]["windows"] | {"null_windows": 1.0})
+    gold_file = results / "data" / dataset / "dev-gold.json.gz"
+    examples = list(read_squad2(gold_file) if dataset == "squad2" else read_nq(gold_file))
+    features = featurise(examples, tokenizer, model, windows, labels=True)
+    logits = np.zeros((len(features.input_ids), 2), np.float32)
+    for window in range(features.windows):
+        row = features.row_ptr[window]
+        # A window with the answer is surer than one without: the null score is the lowest of all windows.
+        strength = 9 if features.start_position[window] else 4
+        logits[row + features.start_position[window], 0] += strength
+        logits[row + features.end_position[window], 1] += strength
+    spans = predict_spans(features, [e.context for e in examples], logits, 30)
+    gold = Squad2Gold(gold_file) if dataset == "squad2" else NqGold(gold_file)
+    assert gold.score(spans, 0.0)[0]["f1"] >= 97
+
+
+def test_dev_files_that_training_reads_hold_no_answers(results):
+    for dataset in ("squad2", "nq"):
+        assert not any(e.answers for e in read_examples(results / "data" / dataset / "dev.jsonl.gz"))
+
+
+def test_plots_and_tables_are_there(results):
+    for pair in PAIRS:
+        assert (results / "plots" / f"{pair}.png").stat().st_size > 10_000
+        assert "</svg>" in (results / "plots" / f"{pair}.svg").read_text()
+    assert "teacher+" in (results / "tables" / "points.md").read_text()
+
+
+def test_the_keep_policy_is_followed(results):
+    assert list(results.glob("teacher/*/model.safetensors"))
+    assert list(results.glob("recover/*/*/*/model.safetensors"))
+    assert not list(results.glob("prune/*/*/model.safetensors"))
+    assert list(results.glob("prune/*/*/masks/0.safetensors"))
+
+
+def test_every_stage_recorded_its_inputs(results):
+    records = [read_stage(path.parent) for path in results.rglob("stage.json")]
+    assert len(records) > 60
+    for record in records:
+        assert record["seconds"] >= 0
+        assert record["stage"] == "corpus" or record["inputs"]

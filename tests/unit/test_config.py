@@ -1,0 +1,150 @@
+"""Configs: merging, checking, and the one line that a bad one is answered with."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from qaprune.budget import parse_budget
+from qaprune.config import DEFAULT, load_config, merge, read_yaml
+from qaprune.errors import InputError
+from qaprune.plan import make_plan
+from tests.conftest import ROOT
+
+
+def with_overlay(tmp_path, **overlay):
+    path = tmp_path / "overlay.yaml"
+    path.write_text(yaml.safe_dump(overlay))
+    return load_config([path])
+
+
+def test_overlays_merge_but_grids_are_replaced_whole():
+    base = {"training": {"lr": 1, "epochs": 2}, "models": {"a": 1, "b": 2}, "budgets": [1], "name": "x"}
+    merged = merge(base, {"training": {"lr": 3}, "models": {"c": 3}, "budgets": [4]})
+    assert merged == {"training": {"lr": 3, "epochs": 2}, "models": {"c": 3}, "budgets": [4], "name": "x"}
+    assert base["models"] == {"a": 1, "b": 2}
+
+
+def test_the_default_may_be_named_and_comes_first(tmp_path):
+    assert load_config([DEFAULT]) == load_config([])
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("training: {lr: 1e-4, epochs: 2}")
+    assert load_config([path])["training"]["lr"] == 1e-4
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"trainig": {}}, "trainig: unknown key; expected one of"),
+        ({"training": {"lr": "fast"}}, "training.lr: expected number, got 'fast'"),
+        ({"training": {"lr": 0}}, "training.lr: expected a number above 0, got 0"),
+        ({"seeds": []}, "seeds: expected at least 1 item"),
+        ({"seeds": [1, 1]}, "seeds: expected each value once"),
+        ({"compute": {"dtype": "float16"}}, "compute.dtype: expected one of auto, float32, bfloat16"),
+        ({"criteria": {"random": {"draws": 3}}}, "criteria.random.draws: expected at least 5, got 3"),
+        ({"criteria": {"l0": {}}}, "criteria.l0: missing key 'steps'"),
+        ({"criteria": {"lO": {}}}, "'lO' is no known criterion"),
+        ({"criteria": {"first_layers": {"budgets": ["h9-f9"]}}}, "criteria.first_layers.budgets: 'h9-f9' is not one of"),
+        ({"criteria": {"first_layers": {"pairs": ["bert-squad"]}}}, "criteria.first_layers.pairs: 'bert-squad'"),
+        ({"budgets": ["h0-f50"]}, "per cent of heads kept must be above 0 and at most 100, got 0"),
+        ({"budgets": ["h50-f101"]}, "feed-forward units kept must be above 0 and at most 100, got 101"),
+        ({"budgets": ["half"]}, "expected per cents kept like 'h50-f40'"),
+        ({"evaluate": {"full_dev": ["l1"]}}, "evaluate.full_dev: 'l1' is not one of"),
+        ({"models": {"m": {"architecture": "gpt", "source": {"hub": "x"}}}}, "models.m.architecture: expected one of bert, roberta"),
+        ({"models": {"m": {"architecture": "bert", "source": {"path": "no/such"}}}}, "models.m.source.path: no/such: no such file"),
+        ({"models": {"m": {"architecture": "bert", "source": {"path": "$NO_SUCH_VARIABLE/x"}}}}, "environment variable NO_SUCH_VARIABLE is not set"),
+        ({"profile": {"cells": []}}, "profile.cells: expected at least 1 item"),
+        ({"name": "My Run"}, "name: expected a name that matches"),
+    ],
+)
+def test_bad_values_name_key_and_expectation(tmp_path, overlay, message):
+    with pytest.raises(InputError) as error:
+        make_plan(with_overlay(tmp_path, **overlay))
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_window_without_room_for_context_is_refused(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    datasets["nq"]["windows"]["stride"] = 100
+    with pytest.raises(InputError, match=r"datasets.nq.windows: length \d+ leaves \d+ context tokens"):
+        make_plan(with_overlay(tmp_path, datasets=datasets))
+
+
+def test_local_sources_are_taken_where_data_root_is_set(tmp_path):
+    (tmp_path / "enc").mkdir()
+    model = {"m": {"architecture": "bert", "source": {"hub": "org/name", "local": "enc"}}}
+    datasets = read_yaml(DEFAULT)["datasets"]
+    overlay = {"models": model, "criteria": {"random": {"draws": 5}}, "datasets": datasets}
+    assert with_overlay(tmp_path, **overlay)["models"]["m"]["source"] == {"hub": "org/name"}
+    rooted = with_overlay(tmp_path, **overlay, data_root=str(tmp_path))
+    assert rooted["models"]["m"]["source"] == {"path": str(tmp_path / "enc")}
+
+
+def test_environment_variables_expand(tmp_path, monkeypatch):
+    (tmp_path / "enc").mkdir()
+    monkeypatch.setenv("ENCODERS", str(tmp_path))
+    model = {"m": {"architecture": "bert", "source": {"path": "${ENCODERS}/enc"}}}
+    config = with_overlay(tmp_path, models=model, criteria={"random": {"draws": 5}})
+    assert config["models"]["m"]["source"]["path"] == str(tmp_path / "enc")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [1", "invalid YAML"),
+        ("- a", "expected a mapping"),
+        ("name: a\nname: b", ":2: key 'name' stands twice|:1: key 'name' stands twice"),
+    ],
+)
+def test_broken_yaml_is_one_line(tmp_path, text, message):
+    (tmp_path / "c.yaml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_config([tmp_path / "c.yaml"])
+
+
+def test_a_missing_config_is_one_line_and_exit_1(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "qaprune", "plan", "--config", str(tmp_path / "none.yaml")],
+        capture_output=True, text=True, check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.strip().endswith("none.yaml: no such config file")
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["h50-f40", "h44.3-f100", "h0.5-f1"])
+def test_budget_names_are_their_shares(name):
+    budget = parse_budget(name)
+    assert f"h{budget.heads:g}-f{budget.ff:g}" == name
+
+
+def test_conda_and_pip_ask_for_the_same_versions():
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    names = {"pytorch": "torch", "snakemake-minimal": "snakemake", "matplotlib-base": "matplotlib"}
+    wanted = set()
+    for entry in conda:
+        if isinstance(entry, str) and ">=" in entry and not entry.startswith("python"):
+            name, _, versions = entry.partition(">=")
+            wanted.add(f"{names.get(name, name)}>={versions}")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert wanted == set(project["dependencies"])
+    assert f"python{project['requires-python']}" in conda
+
+
+def test_every_requirement_is_pinned():
+    pins = dict(
+        line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+    )
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    for requirement in wanted:
+        assert requirement.partition(">=")[0].lower() in pins, requirement
+    assert pins["torch"] == "2.13.0"

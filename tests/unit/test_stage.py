@@ -1,0 +1,176 @@
+"""What surrounds every stage: folders that can be trusted, one-line errors, exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qaprune.cli import STAGES, main
+from qaprune.errors import InputError
+from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask, whole_layer_mask
+from qaprune.budget import parse_budget
+from qaprune.models.encoder import EncoderShape
+from qaprune.stage import digest, read_stage, run_stage
+
+SHAPE = EncoderShape(16, 4, (4, 4, 4, 4), (8, 8, 8, 8))
+
+
+def write(out: Path) -> dict:
+    (out / "model.txt").write_text("x")
+    (out / "masks").mkdir()
+    return {"summary": "done"}
+
+
+def test_a_finished_stage_leaves_its_files_and_a_record(tmp_path):
+    out = tmp_path / "a" / "b"
+    (tmp_path / "in.txt").write_text("1")
+    run_stage("gate", {"k": 1}, {"in": tmp_path / "in.txt"}, out, write)
+    record = read_stage(out)
+    assert record["spec"] == {"k": 1}
+    assert record["inputs"]["in"] == digest(tmp_path / "in.txt")
+    assert sorted(path.name for path in out.iterdir()) == ["masks", "model.txt", "stage.json"]
+    assert sorted(path.name for path in out.parent.iterdir()) == ["b"]
+
+
+def test_a_failed_stage_leaves_nothing_and_no_old_record(tmp_path):
+    out = tmp_path / "b"
+    run_stage("gate", {}, {}, out, write)
+
+    def fail(folder: Path) -> dict:
+        (folder / "half.txt").write_text("x")
+        raise InputError("no")
+
+    with pytest.raises(InputError):
+        run_stage("gate", {}, {}, out, fail)
+    assert not (out / "stage.json").exists()
+    assert not (out / "half.txt").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
+
+
+def test_a_second_run_clears_what_the_first_left(tmp_path):
+    out = tmp_path / "b"
+    run_stage("gate", {}, {}, out, lambda f: (f / "old.txt").write_text("x") and {})
+    run_stage("gate", {}, {}, out, write)
+    assert not (out / "old.txt").exists()
+    # The report shares its folder with all other stages.
+    run_stage("report", {}, {}, out, lambda f: (f / "new.txt").write_text("x") and {}, owns_folder=False)
+    assert (out / "model.txt").exists()
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    def full(_folder: Path) -> dict:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(InputError, match="No space left on device"):
+        run_stage("gate", {}, {}, tmp_path / "b", full)
+
+
+def test_the_digest_of_a_stage_changes_with_its_spec_and_inputs(tmp_path):
+    digests = set()
+    for name, spec in (("a", {"k": 1}), ("b", {"k": 2}), ("c", {"k": 1})):
+        run_stage("gate", spec, {}, tmp_path / name, write)
+        digests.add(digest(tmp_path / name))
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["gate", "--spec", "{", "--teacher", ".", "--features", ".", "--out", "o"], "--spec: invalid JSON"),
+        (["gate", "--spec", "[]", "--teacher", ".", "--features", ".", "--out", "o"], "expected a JSON object"),
+        (["gate", "--spec", "@none.json", "--teacher", ".", "--features", ".", "--out", "o"], "none.json: no such file"),
+        (["gate", "--spec", "{}", "--teacher", "none", "--features", ".", "--out", "o"], "--teacher: none: no such file or folder"),
+        (["evaluate", "--spec", "{}", "--features", ".", "--dev", ".", "--gold", ".", "--variant", "x", "--out", "o"], "expected KEY=DIR"),
+        (["show", "none"], "none"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    errors = capsys.readouterr().err.strip()
+    assert message in errors
+    assert errors.startswith("qaprune: error: ")
+    assert len(errors.splitlines()) == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_usage_is_exit_code_2():
+    done = subprocess.run([sys.executable, "-m", "qaprune", "gate"], capture_output=True, check=False)
+    assert done.returncode == 2
+
+
+def test_help_names_every_stage_and_imports_no_torch():
+    code = (
+        "import sys, qaprune.cli\n"
+        "try: qaprune.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert all(stage in done.stdout for stage in STAGES)
+
+
+def test_the_log_keeps_the_error(tmp_path, capsys):
+    encoder = tmp_path / "enc"
+    encoder.mkdir()
+    (encoder / "config.json").write_text('{"model_type": "t5"}')
+    spec = json.dumps({"criterion": "random", "label": "x"})
+    words = ["gate", "--spec", spec, "--teacher", str(encoder), "--features", str(encoder), "--out", str(tmp_path / "o")]
+    assert main([*words, "--log", str(tmp_path / "l.log")]) == 1
+    assert "expected bert or roberta, got 't5'" in (tmp_path / "l.log").read_text()
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("share", [1, 12.5, 25, 50, 99, 100])
+def test_keeping_the_highest_keeps_the_nearest_count(share):
+    generator = np.random.default_rng(0)
+    scores = tuple(generator.random(8) for _ in range(4))
+    mask = keep_highest(scores, share)
+    kept = sum(int(np.count_nonzero(layer)) for layer in mask)
+    assert kept == max(1, int(share / 100 * 32 + 0.5))
+    flat, chosen = np.concatenate(scores), np.concatenate(mask) > 0
+    assert kept == 32 or flat[chosen].min() > flat[~chosen].max()
+
+
+def test_equal_scores_keep_the_earlier_gate():
+    mask = keep_highest((np.zeros(3), np.zeros(3)), 50)
+    assert [layer.tolist() for layer in mask] == [[1, 1, 1], [0, 0, 0]]
+
+
+@pytest.mark.parametrize(("budget", "layers"), [("h50-f50", 2), ("h25-f25", 1), ("h1-f1", 1), ("h100-f100", 4), ("h75-f70", 3)])
+def test_whole_layers_match_the_budget_s_flops(budget, layers):
+    mask = whole_layer_mask(np.array([4, 3, 2, 1]), SHAPE, parse_budget(budget), 32)
+    assert mask.widths()[0] == (4,) * layers + (0,) * (4 - layers)
+    assert mask.widths()[1] == (8,) * layers + (0,) * (4 - layers)
+
+
+def test_alternate_layers_keep_the_last_and_skip_one():
+    from qaprune.gate.layers import AlternateLayers
+    from qaprune.gate.registry import GateTask
+
+    scores = AlternateLayers().score(GateTask(SHAPE, {}, 0))
+    mask = whole_layer_mask(scores.heads[0].mean(1), SHAPE, parse_budget("h50-f50"), 32)
+    assert mask.widths()[0] == (0, 4, 0, 4)
+
+
+def test_mask_files_come_back_and_broken_ones_are_refused(tmp_path):
+    mask = Mask(tuple(np.array([0, 0.5, 1, 0], np.float32) for _ in range(4)), full_mask(SHAPE).ff)
+    save_mask(tmp_path / "m.safetensors", mask, {"criterion": "x"})
+    loaded = load_mask(tmp_path / "m.safetensors")
+    assert all(np.array_equal(a, b) for a, b in zip((*mask.heads, *mask.ff), (*loaded.heads, *loaded.ff), strict=True))
+    (tmp_path / "m.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:-10])
+    with pytest.raises(InputError, match="not a safetensors mask file"):
+        load_mask(tmp_path / "m.safetensors")
+    with pytest.raises(InputError, match="no such mask file"):
+        load_mask(tmp_path / "none")
+    from safetensors.numpy import save_file
+
+    save_file({"weights": np.ones(3, np.float32)}, tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match="expected tensors layer"):
+        load_mask(tmp_path / "w.safetensors")

@@ -1,0 +1,148 @@
+"""Losses, batches and the loop."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qaprune.errors import InputError
+from qaprune.train.batches import labelled_batch, padded_length, plan_batches, train_batches
+from qaprune.train.compute import start
+from qaprune.train.loop import fit, schedule
+from qaprune.train.losses import distillation_loss, gold_loss, span_logits
+from qaprune.train.predict import predict_logits
+from tests.conftest import make_features, make_model
+
+COMPUTE = {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}
+TRAINING = {"epochs": 2, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0, "dropout": 0.0}
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=80),
+    tokens=st.integers(32, 2000),
+    seed=st.none() | st.integers(0, 9),
+)
+def test_batches_hold_every_window_once_within_the_budget(lengths, tokens, seed):
+    lengths = np.array(lengths)
+    generator = None if seed is None else np.random.default_rng(seed)
+    batches = plan_batches(lengths, tokens, generator)
+    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * padded_length(int(lengths[batch].max())) <= tokens
+
+
+def test_training_batches_follow_the_seed():
+    features = make_features()
+    first, same, other = (
+        [batch["input_ids"] for batch, _ in zip(train_batches(features, 256, seed, "cpu"), range(9), strict=False)]
+        for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
+    assert not all(a.shape == b.shape and torch.equal(a, b) for a, b in zip(first, other, strict=True))
+
+
+def test_the_gold_loss_is_the_cross_entropy_of_both_positions():
+    model, batch = make_model("bert"), labelled_batch(make_features(), np.arange(6), "cpu")
+    logits = span_logits(model, batch)
+    expected = 0.0
+    for row in range(6):
+        for side, name in enumerate(("start_position", "end_position")):
+            valid = logits[side, row][batch["attention_mask"][row] == 1]
+            expected -= torch.log_softmax(valid, 0)[batch[name][row]].item() / 12
+    assert gold_loss(logits, batch).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_distilling_from_oneself_costs_nothing_and_padding_plays_no_part():
+    batch = labelled_batch(make_features(), np.arange(6), "cpu")
+    logits = span_logits(make_model("bert"), batch).detach().requires_grad_(True)
+    teacher = span_logits(make_model("bert", seed=1), batch).detach()
+    assert distillation_loss(logits, logits.detach(), 2.0).item() == pytest.approx(0, abs=1e-6)
+    loss = distillation_loss(logits, teacher, 2.0)
+    loss.backward()
+    assert loss.item() > 0
+    assert torch.isfinite(logits.grad).all()
+    assert (logits.grad[:, batch["attention_mask"] == 0] == 0).all()
+    row = batch["attention_mask"][0] == 1
+    student, target = (torch.log_softmax(x[0, 0][row] / 2, 0) for x in (logits.detach(), teacher))
+    by_hand = 4 * (target.exp() * (target - student)).sum()
+    one = distillation_loss(logits.detach()[:1, :1], teacher[:1, :1], 2.0)
+    assert one.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_the_cached_teacher_logits_are_those_of_a_forward_pass():
+    model, features = make_model("bert"), make_features()
+    flat = predict_logits(model, features, start(COMPUTE, 0))
+    batch = labelled_batch(features, np.array([3, 8, 1]), "cpu", flat)
+    with torch.no_grad():
+        fresh = span_logits(model, batch)
+    mask = batch["attention_mask"] == 1
+    assert torch.allclose(batch["teacher_logits"][:, mask], fresh[:, mask], atol=1e-4)
+    assert torch.isinf(batch["teacher_logits"][:, ~mask]).all()
+
+
+def test_the_schedule_rises_and_falls_to_nearly_zero():
+    rates = [schedule(step, 100, 0.1) for step in range(100)]
+    assert rates[0] == pytest.approx(0.1)
+    assert max(rates) == 1.0
+    assert rates.index(1.0) == 9
+    assert 0 < rates[-1] < 0.02
+    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_training_learns_and_repeats_bit_for_bit(tmp_path, dtype):
+    def trained():
+        model = make_model("bert", layers=2, scale=0.1)
+        compute = start(COMPUTE | {"dtype": dtype}, 7)
+        settings = TRAINING | {"epochs": 40, "lr": 5e-3}
+        result = fit(model, make_features(), settings, 7, compute, tmp_path / "log.jsonl", "t")
+        return model, result
+
+    first, result = trained()
+    second, _ = trained()
+    for (name, a), (_, b) in zip(first.state_dict().items(), second.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert rows[-1]["step"] == result.steps
+    assert result.loss < 0.8 * gold_loss_before()
+    assert result.tokens == 40 * len(make_features().input_ids)
+
+
+def gold_loss_before() -> float:
+    features = make_features()
+    batch = labelled_batch(features, np.arange(features.windows), "cpu")
+    return gold_loss(span_logits(make_model("bert", layers=2, scale=0.1), batch), batch).item()
+
+
+def test_part_of_an_epoch_is_part_of_its_batches(tmp_path):
+    compute = start(COMPUTE, 7)
+    steps = [
+        fit(make_model("bert"), make_features(), TRAINING | {"epochs": epochs}, 7, compute, tmp_path / "l", "t").steps
+        for epochs in (1, 1.5, 2)
+    ]
+    assert steps[0] < steps[1] < steps[2]
+
+
+def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
+    model = make_model("bert")
+    with torch.no_grad():
+        model.qa_outputs.weight[0, 0] = float("nan")
+    with pytest.raises(InputError, match=r"loss is not a number near step \d+; questions q"):
+        fit(model, make_features(), TRAINING, 7, start(COMPUTE, 7), tmp_path / "l", "t")
+
+
+def test_prediction_does_not_depend_on_its_batching():
+    model, features, compute = make_model("roberta"), make_features(architecture="roberta"), start(COMPUTE, 0)
+    whole = predict_logits(model, features, compute)
+    small = predict_logits(model, features, compute, tokens=64)
+    some = predict_logits(model, features, compute, np.array([2, 5]))
+    assert np.allclose(whole, small, atol=1e-4)
+    chosen = np.concatenate([np.arange(features.row_ptr[w], features.row_ptr[w + 1]) for w in (2, 5)])
+    assert np.allclose(some[chosen], whole[chosen], atol=1e-4)
+    assert np.isnan(np.delete(some, chosen, 0)).all()

@@ -1,0 +1,143 @@
+"""The DAG itself: dry runs, bad configs, what reads dev labels, what an edit makes run again."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from qaprune.config import load_config
+from qaprune.plan import VERSIONS, make_plan, spec_json
+from tests.conftest import ROOT
+
+CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
+
+
+def snakemake(*words: str | Path, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "snakemake", "--nolock", "--cores", "1", *map(str, words)]
+    environment = os.environ | {"NO_COLOR": "1"}
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, env=environment, check=False)
+
+
+def edited(tmp_path: Path, **changes: object) -> Path:
+    path = tmp_path / "overlay.yaml"
+    path.write_text(yaml.safe_dump({"name": "test-dag", **changes}))
+    return path
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_dry_runs(config, tmp_path):
+    done = snakemake("-n", "--forceall", "--quiet", "all", "--configfile", config)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_has_a_plan_in_eighty_columns(config):
+    text = make_plan(load_config([config])).describe()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert re.search(r"\d+ runs, \d+ jobs", text)
+    assert "estimated time" in text
+    assert "disk" in text
+
+
+def test_the_plan_announces_what_the_dag_runs():
+    done = snakemake("-n", "--forceall", "--configfile", CONFIGS[0])
+    total = int(re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.M)[1])
+    announced = int(re.search(r"(\d+) jobs", make_plan(load_config([])).describe())[1])
+    assert announced == total - 1  # `all` itself runs nothing
+
+
+def test_a_bad_config_is_one_line(tmp_path):
+    done = snakemake("-n", "--configfile", edited(tmp_path, training={"epoch": 3}))
+    assert done.returncode == 1
+    assert "config: training.epoch: unknown key" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len([line for line in done.stderr.splitlines() if "error" in line.lower()]) == 1
+
+
+def jobs_of_dry_run(text: str) -> list[tuple[str, list[str]]]:
+    """(rule, inputs) of each job in a dry run's text."""
+    found = []
+    for block in re.split(r"\n(?=rule |localrule )", text):
+        rule = re.match(r"(?:local)?rule (\w+):", block)
+        inputs = re.search(r"^\s+input: (.*)$", block, re.M)
+        if rule:
+            found.append((rule[1], inputs[1].split(", ") if inputs else []))
+    return found
+
+
+def test_dev_labels_reach_only_evaluate():
+    done = snakemake("-n", "--forceall", "--quiet", "reason", "--configfile", CONFIGS[0])
+    jobs = jobs_of_dry_run(done.stdout)
+    assert len(jobs) > 40
+    readers = {rule for rule, inputs in jobs if any("dev-gold" in path for path in inputs)}
+    assert readers == {"evaluate"}
+    # And the raw files, gold included, go through one door.
+    corpus_readers = {rule for rule, inputs in jobs if any("/corpus/" in path for path in inputs)}
+    assert corpus_readers <= {"data", "encoder"}
+
+
+def all_specs(config: dict) -> dict[str, set[str]]:
+    """Every stage's specs for a config."""
+    plan = make_plan(config)
+    found: dict[str, set[str]] = {stage: set() for stage in VERSIONS}
+    for run in plan.runs:
+        for stage in ("teacher", "evaluate", "profile"):
+            found[stage].add(spec_json(plan.spec(stage, run=run.id)))
+        found["recover"].add(spec_json(plan.spec("recover", run=run.id, kind="teacher+")))
+        for point in plan.points(run):
+            found["gate"].add(spec_json(plan.spec("gate", run=run.id, scoring=point.scoring)))
+            found["prune"].add(spec_json(plan.spec("prune", run=run.id, point=point.id)))
+            for kind in point.recovery:
+                found["recover"].add(spec_json(plan.spec("recover", run=run.id, kind=kind, point=point.id)))
+    for model in config["models"]:
+        found["encoder"].add(spec_json(plan.spec("encoder", model=model)))
+        for dataset in config["datasets"]:
+            found["features"].add(spec_json(plan.spec("features", model=model, dataset=dataset)))
+    for dataset in config["datasets"]:
+        found["data"].add(spec_json(plan.spec("data", dataset=dataset)))
+    found["corpus"].add(spec_json(plan.spec("corpus")))
+    found["report"].add(spec_json(plan.spec("report")))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ({"report": {"published": True}}, {"report"}),
+        ({"profile": {"rounds": 31}}, {"profile"}),
+        ({"evaluate": {"threads": 2}}, {"evaluate"}),
+        ({"recovery": {"temperature": 3.0}}, {"recover"}),
+        ({"training": {"lr": 1e-3}}, {"teacher"}),
+        ({"keep": {"pruned": True}}, set()),
+    ],
+)
+def test_an_edit_changes_only_the_specs_that_read_it(change, stages):
+    before = all_specs(load_config([]))
+    after = all_specs(load_config([], change))
+    assert {stage for stage in VERSIONS if before[stage] != after[stage]} == stages
+
+
+def test_lint_is_clean():
+    done = snakemake("--lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_importing_what_the_dag_needs_imports_no_torch():
+    code = (
+        "import sys; from qaprune.config import load_config; from qaprune.plan import make_plan; "
+        "make_plan(load_config([])).describe(); "
+        "sys.exit(any(name in sys.modules for name in ('torch', 'transformers', 'datasets', 'snakemake')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_package_never_imports_snakemake():
+    sources = (ROOT / "src").rglob("*.py")
+    assert not [path for path in sources if re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M)]
