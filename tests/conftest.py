@@ -79,7 +79,12 @@ def make_features(seed: int = 0, windows: int = 24, architecture: str = "bert"):
         end_position=np.where(nulls, 0, end).astype(np.int32),
         ids=[f"q{i}" for i in range(int(questions[-1]) + 1)],
         groups=[f"g{i // 2}" for i in range(int(questions[-1]) + 1)],
-        meta={"architecture": architecture, "pad_id": 0 if architecture == "bert" else 1, "length": 32, "stride": 4},
+        meta={
+            "architecture": architecture,
+            "pad_id": 0 if architecture == "bert" else 1,
+            "length": 32,
+            "stride": 4,
+        },
     )
 
 
@@ -90,11 +95,20 @@ def trained_weights(tmp_path_factory) -> dict:
     from qaprune.train.loop import fit
 
     compute = start({"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}, 3)
-    settings = {"epochs": 150, "lr": 3e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.0, "clip": 1.0}
+    settings = {
+        "epochs": 150,
+        "lr": 3e-3,
+        "warmup": 0.1,
+        "batch_tokens": 256,
+        "weight_decay": 0.0,
+        "clip": 1.0,
+    }
     log, found = tmp_path_factory.mktemp("trained") / "log.jsonl", {}
     for architecture in ("bert", "roberta"):
         model = make_model(architecture, scale=0.1)
-        result = fit(model, make_features(architecture=architecture), settings, 3, compute, log, architecture)
+        result = fit(
+            model, make_features(architecture=architecture), settings, 3, compute, log, architecture
+        )
         assert result.loss < 0.5
         found[architecture] = model.state_dict()
     return found

@@ -44,7 +44,9 @@ STAGES = {
     "teacher": StageCommand(
         "qaprune.train.stages:teacher", "fine-tune the unpruned teacher", ("encoder", "features", "holdout")
     ),
-    "gate": StageCommand("qaprune.gate.stage:gate", "score the gates by one criterion", ("teacher", "features")),
+    "gate": StageCommand(
+        "qaprune.gate.stage:gate", "score the gates by one criterion", ("teacher", "features")
+    ),
     "prune": StageCommand(
         "qaprune.prune.stage:prune",
         "cut a teacher to a budget",
@@ -84,7 +86,11 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument(f"--{option.rstrip('?')}", type=Path, required=not option.endswith("?"))
         if stage.keyed:
             sub.add_argument(
-                "--variant", action="append", required=True, metavar="KEY=DIR", help="a checkpoint and its key"
+                "--variant",
+                action="append",
+                required=True,
+                metavar="KEY=DIR",
+                help="a checkpoint and its key",
             )
         for option in stage.listed:
             sub.add_argument(f"--{option}", type=Path, nargs="*", default=[])
@@ -100,7 +106,9 @@ def _add_people_commands(commands: Any) -> None:
     score.add_arguments(sub)
     sub.set_defaults(main=score.main)
     sub = commands.add_parser("plan", help="runs, jobs, estimated hours and disk of a config")
-    sub.add_argument("--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order")
+    sub.add_argument(
+        "--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order"
+    )
     sub.set_defaults(main=_plan)
     sub = commands.add_parser("show", help="print the F1-versus-speedup table of a results folder")
     sub.add_argument("results", type=Path)

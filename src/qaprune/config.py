@@ -61,7 +61,7 @@ def read_yaml(path: Path) -> Config:
 
 
 def merge(base: Config, overlay: Mapping[str, Any]) -> Config:
-    """`overlay` over `base`: mappings merge, all else is replaced; some top-level keys are replaced whole."""
+    """`overlay` over `base`: mappings merge, all else is replaced, and so are `REPLACED_WHOLE`."""
     merged = deepcopy(base)
     for key, value in overlay.items():
         if key in REPLACED_WHOLE or not isinstance(value, Mapping) or not isinstance(merged.get(key), dict):
@@ -83,7 +83,7 @@ def merge_nested(base: Config, overlay: Mapping[str, Any]) -> Config:
 
 
 def load_config(overlays: Iterable[Path], overrides: Mapping[str, Any] | None = None) -> Config:
-    """The default config with overlays and overrides over it, checked. The default itself may be named too."""
+    """The default config with overlays and overrides over it, checked. The default may be named too."""
     config = read_yaml(DEFAULT)
     for path in overlays:
         if Path(path).resolve() != DEFAULT.resolve():
@@ -102,12 +102,14 @@ def _typed(value: Any) -> Any:
 
 
 def check(config: Config) -> None:
-    """Refuse unknown keys, wrong types and impossible values, naming the key's path and what was expected."""
+    """Refuse unknown keys, wrong types and impossible values: the key's path and what was expected."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
     validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
-    error = best_match(validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf"))
+    error = best_match(
+        validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf")
+    )
     if error is not None:
         raise InputError(_worded(error))
 
@@ -134,7 +136,9 @@ def _worded(error: Any) -> str:
         "minProperties": lambda: "expected at least one entry",
         "uniqueItems": lambda: "expected each value once",
         "pattern": lambda: f"expected a name that matches {expected}",
-        "oneOf": lambda: "expected exactly one kind of source: {path: ...}, {hub: ..., revision: ...} or {scratch: ...}",
+        "oneOf": lambda: (
+            "expected exactly one kind of source: {path: ...}, {hub: ..., revision: ...} or {scratch: ...}"
+        ),
     }
     worded = wording.get(error.validator, lambda: error.message)()
     got = repr(error.instance)

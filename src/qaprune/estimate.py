@@ -150,12 +150,12 @@ def describe(plan: Plan) -> str:
     overhead = sum(counts.values()) * JOB_SECONDS / 3600
     cpu, gpu = total / CPU_FLOPS / 3600 + overhead / 2, total / GPU_FLOPS / 3600 + overhead
     lines.append(f"estimated time: {_hours(cpu)} on two CPU cores, {_hours(gpu)} on one GPU")
-    lines.append(f"  ({total:.2g} FLOPs at {CPU_FLOPS / 1e12:g} and {GPU_FLOPS / 1e12:g} TFLOP/s; a rough guide)")
+    lines.append(
+        f"  ({total:.2g} FLOPs at {CPU_FLOPS / 1e12:g} and {GPU_FLOPS / 1e12:g} TFLOP/s; a rough guide)"
+    )
     most, stay = disk_gb(plan)
     lines.append(f"disk for weights: up to {most:.2f} GB, {stay:.2f} GB stay by the keep policy")
-    guessed = [
-        name for name, model in plan.config["models"].items() if model_size(model["source"]).guessed
-    ]
+    guessed = [name for name, model in plan.config["models"].items() if model_size(model["source"]).guessed]
     if guessed:
         lines.append(f"  size not known without a network, taken as bert-base: {', '.join(guessed)}")
     return "\n".join(lines)

@@ -110,7 +110,9 @@ class Plan:
                 for value in settings.get(key, ()):
                     if value not in known:
                         expected = ", ".join(sorted(known))
-                        raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
+                        raise InputError(
+                            f"config: criteria.{name}.{key}: {value!r} is not one of {expected}"
+                        )
         known_rows = {TEACHER, TEACHER_PLUS, *config["criteria"]}
         for value in config["evaluate"]["full_dev"]:
             if value not in known_rows:
@@ -122,9 +124,9 @@ class Plan:
             room = windows["length"] - windows["max_question_tokens"] - 4
             if room <= windows["stride"]:
                 raise InputError(
-                    f"config: datasets.{name}.windows: length {windows['length']} leaves {room} context tokens "
-                    f"beside a question of {windows['max_question_tokens']}; expected more than stride "
-                    f"{windows['stride']}"
+                    f"config: datasets.{name}.windows: length {windows['length']} leaves {room} context "
+                    f"tokens beside a question of {windows['max_question_tokens']}; expected more than "
+                    f"stride {windows['stride']}"
                 )
         for name, model in config["models"].items():
             for dataset in model.get("teachers", {}):
@@ -171,7 +173,9 @@ class Plan:
             for draw in range(1, point.draws):
                 found.append(Variant(f"{point.id}/pruned#{draw}", f"{folder}/draws/{draw}", "prune", False))
             for kind in point.recovery:
-                found.append(Variant(f"{point.id}/{kind}", f"recover/{run.id}/{point.id}/{kind}", "recover"))
+                found.append(
+                    Variant(f"{point.id}/{kind}", f"recover/{run.id}/{point.id}/{kind}", "recover")
+                )
         return found
 
     def stage_files(self, variants: list[Variant]) -> list[str]:
@@ -184,7 +188,9 @@ class Plan:
         found = []
         for variant in variants:
             folder, draws, _ = variant.folder.partition("/draws/")
-            found.append(f"{self.out}/{folder}/draws" if draws else f"{self.out}/{folder}/model.safetensors")
+            found.append(
+                f"{self.out}/{folder}/draws" if draws else f"{self.out}/{folder}/model.safetensors"
+            )
         return list(dict.fromkeys(found))
 
     # --- the spec of each stage: only the keys that it reads ---
@@ -198,9 +204,7 @@ class Plan:
 
     def _data_spec(self, dataset: str) -> dict[str, Any]:
         settings = self.config["datasets"][dataset]
-        full = any(
-            dataset == run.dataset and self.full_dev(run) for run in self.runs
-        )
+        full = any(dataset == run.dataset and self.full_dev(run) for run in self.runs)
         optional = ("train_questions", "holdout_questions", "dev_questions")
         return {
             "label": dataset,
@@ -289,7 +293,10 @@ class Plan:
             variant.key
             for variant in self.variants(run)
             if variant.key in names
-            or any(variant.key.startswith(prefix) and criterion in names for prefix, criterion in points.items())
+            or any(
+                variant.key.startswith(prefix) and criterion in names
+                for prefix, criterion in points.items()
+            )
         ]
 
     def _evaluate_spec(self, run: str) -> dict[str, Any]:

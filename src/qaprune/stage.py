@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 import platform
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
+from qaprune.jsonfile import read_json
 
 PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
 
@@ -74,7 +74,7 @@ def _move_all(scratch: Path, out: Path, clear: bool) -> None:
         target = out / name
         if target.is_dir():
             shutil.rmtree(target)
-        os.replace(scratch / name, target)
+        (scratch / name).replace(target)
 
 
 def _write_json(path: Path, value: Any) -> None:
@@ -83,13 +83,7 @@ def _write_json(path: Path, value: Any) -> None:
 
 def read_stage(folder: Path) -> dict[str, Any]:
     """A finished stage's record."""
-    path = folder / "stage.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected the folder of a finished stage") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: invalid JSON at line {error.lineno}") from None
+    return read_json(folder / "stage.json")
 
 
 def digest(path: Path) -> str:

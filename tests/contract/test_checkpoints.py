@@ -57,7 +57,12 @@ def test_import_order_does_not_matter(sliced, tmp_path):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("heads_per_layer", [4, 4]), ("heads_per_layer", [4, 4, 5]), ("ff_per_layer", "wide"), ("ff_per_layer", [1, -1, 1])],
+    [
+        ("heads_per_layer", [4, 4]),
+        ("heads_per_layer", [4, 4, 5]),
+        ("ff_per_layer", "wide"),
+        ("ff_per_layer", [1, -1, 1]),
+    ],
 )
 def test_a_config_that_no_slicing_made_is_refused(sliced, tmp_path, key, value):
     sliced.save_pretrained(tmp_path)
@@ -94,4 +99,6 @@ def test_a_pruned_model_trains_in_bfloat16(sliced, attention):
     with torch.autocast("cpu", torch.bfloat16):
         output = sliced.train()(**inputs())
     (output.start_logits.float().sum() + output.end_logits.float().sum()).backward()
-    assert all(weight.grad is not None for name, weight in sliced.named_parameters() if "qa_outputs" in name)
+    assert all(
+        weight.grad is not None for name, weight in sliced.named_parameters() if "qa_outputs" in name
+    )

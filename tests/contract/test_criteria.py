@@ -118,7 +118,11 @@ def test_l0_drives_the_open_share_to_the_budget():
     model, features = make_model("bert"), make_features()
     settings = SETTINGS["l0"] | {"steps": 300, "lr": 0.1}
     task = GateTask(
-        model_shape(model), settings, 5, parse_budget("h50-f25"), model,
+        model_shape(model),
+        settings,
+        5,
+        parse_budget("h50-f25"),
+        model,
         lambda tokens, windows, seed: train_batches(features, tokens, seed, "cpu", windows),
     )
     scores = load_criterion("l0").score(task)
@@ -146,7 +150,9 @@ def test_a_criterion_from_another_package_is_found(monkeypatch):
 
             return Flat
 
-    monkeypatch.setattr(registry, "entry_points", lambda group: [Point()] if group == "qaprune.criteria" else [])
+    monkeypatch.setattr(
+        registry, "entry_points", lambda group: [Point()] if group == "qaprune.criteria" else []
+    )
     assert "flat" in registry.criterion_names()
     scores = load_criterion("flat").score(GateTask(model_shape(make_model("bert")), {}, 0))
     mask = select(scores, 0, parse_budget("h50-f50"), model_shape(make_model("bert")), False, 32)

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qaprune.config import load_config
 from qaprune.data.examples import read_examples
 from qaprune.data.features import WindowSettings, featurise, load_tokenizer
-from qaprune.data.squad2 import read_squad2
 from qaprune.data.nq import read_nq
+from qaprune.data.squad2 import read_squad2
 from qaprune.evaluate.predictions import predict_spans
 from qaprune.evaluate.stage import NqGold, Squad2Gold
-from qaprune.config import load_config
 from qaprune.stage import read_stage
 from tests.conftest import ROOT
 
@@ -49,7 +49,7 @@ def rows(results) -> dict[str, list[dict[str, str]]]:
     return found
 
 
-def one(rows: list[dict[str, str]], variant: str, criterion: str = "", budget: str = "", draw: int = 0) -> dict:
+def one(rows: list[dict], variant: str, criterion: str = "", budget: str = "", draw: int = 0) -> dict:
     (row,) = (
         row
         for row in rows

@@ -51,15 +51,30 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ({"criteria": {"random": {"draws": 3}}}, "criteria.random.draws: expected at least 5, got 3"),
         ({"criteria": {"l0": {}}}, "criteria.l0: missing key 'steps'"),
         ({"criteria": {"lO": {}}}, "'lO' is no known criterion"),
-        ({"criteria": {"first_layers": {"budgets": ["h9-f9"]}}}, "criteria.first_layers.budgets: 'h9-f9' is not one of"),
-        ({"criteria": {"first_layers": {"pairs": ["bert-squad"]}}}, "criteria.first_layers.pairs: 'bert-squad'"),
+        (
+            {"criteria": {"first_layers": {"budgets": ["h9-f9"]}}},
+            "criteria.first_layers.budgets: 'h9-f9' is not one of",
+        ),
+        (
+            {"criteria": {"first_layers": {"pairs": ["bert-squad"]}}},
+            "criteria.first_layers.pairs: 'bert-squad'",
+        ),
         ({"budgets": ["h0-f50"]}, "per cent of heads kept must be above 0 and at most 100, got 0"),
         ({"budgets": ["h50-f101"]}, "feed-forward units kept must be above 0 and at most 100, got 101"),
         ({"budgets": ["half"]}, "expected per cents kept like 'h50-f40'"),
         ({"evaluate": {"full_dev": ["l1"]}}, "evaluate.full_dev: 'l1' is not one of"),
-        ({"models": {"m": {"architecture": "gpt", "source": {"hub": "x"}}}}, "models.m.architecture: expected one of bert, roberta"),
-        ({"models": {"m": {"architecture": "bert", "source": {"path": "no/such"}}}}, "models.m.source.path: no/such: no such file"),
-        ({"models": {"m": {"architecture": "bert", "source": {"path": "$NO_SUCH_VARIABLE/x"}}}}, "environment variable NO_SUCH_VARIABLE is not set"),
+        (
+            {"models": {"m": {"architecture": "gpt", "source": {"hub": "x"}}}},
+            "models.m.architecture: expected one of bert, roberta",
+        ),
+        (
+            {"models": {"m": {"architecture": "bert", "source": {"path": "no/such"}}}},
+            "models.m.source.path: no/such: no such file",
+        ),
+        (
+            {"models": {"m": {"architecture": "bert", "source": {"path": "$NO_SUCH_VARIABLE/x"}}}},
+            "environment variable NO_SUCH_VARIABLE is not set",
+        ),
         ({"profile": {"cells": []}}, "profile.cells: expected at least 1 item"),
         ({"name": "My Run"}, "name: expected a name that matches"),
     ],
@@ -113,7 +128,9 @@ def test_broken_yaml_is_one_line(tmp_path, text, message):
 def test_a_missing_config_is_one_line_and_exit_1(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "qaprune", "plan", "--config", str(tmp_path / "none.yaml")],
-        capture_output=True, text=True, check=False,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 1
     assert done.stderr.strip().endswith("none.yaml: no such config file")
@@ -141,7 +158,9 @@ def test_conda_and_pip_ask_for_the_same_versions():
 
 def test_every_requirement_is_pinned():
     pins = dict(
-        line.lower().split("==") for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
+        line.lower().split("==")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if "==" in line
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]

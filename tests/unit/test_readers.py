@@ -20,8 +20,19 @@ def squad(count: int = 3, **changes) -> dict:
     for number in range(count):
         context = f"Town {number} was founded in 18{number:02d} by Ann."
         qas = [
-            {"id": f"a{number}", "question": "When?", "answers": [{"text": f"18{number:02d}", "answer_start": context.index("18")}], "is_impossible": False},
-            {"id": f"b{number}", "question": "Why?", "answers": [], "is_impossible": True, "plausible_answers": []},
+            {
+                "id": f"a{number}",
+                "question": "When?",
+                "answers": [{"text": f"18{number:02d}", "answer_start": context.index("18")}],
+                "is_impossible": False,
+            },
+            {
+                "id": f"b{number}",
+                "question": "Why?",
+                "answers": [],
+                "is_impossible": True,
+                "plausible_answers": [],
+            },
         ]
         articles.append({"title": f"T{number}", "paragraphs": [{"context": context, "qas": qas}]})
     return {"version": "v2.0", "data": articles} | changes
@@ -73,7 +84,10 @@ FIRST = ["data", 0, "paragraphs", 0]
         ({"data": []}, "empty data set"),
         ([], "expected an object"),
         (faulty([*FIRST, "context"], None), "data[0].paragraphs[0]: missing key 'context'"),
-        (faulty([*FIRST, "qas", 0, "answers", 0, "answer_start"], 5), "qas[0] (id a0): answer '1800' is not in its context"),
+        (
+            faulty([*FIRST, "qas", 0, "answers", 0, "answer_start"], 5),
+            "qas[0] (id a0): answer '1800' is not in its context",
+        ),
         (faulty([*FIRST, "qas", 0, "answers", 0, "text"], "1900"), "answer '1900' is not in its context"),
         (faulty([*FIRST, "qas", 1, "id"], "a0"), "qas[1]: duplicate id 'a0'"),
         (faulty([*FIRST, "qas", 0, "id"], 7), "expected a string"),
@@ -123,7 +137,10 @@ def test_nq_context_maps_back_to_tokens():
 def test_nq_answers_are_the_hull_of_the_short_spans():
     assert nq_example(nq_record(), "x").answers[0].text == "Jon Berg"
     several = nq_record()
-    several["annotations"][0]["short_answers"] = [{"start_token": 7, "end_token": 8}, {"start_token": 3, "end_token": 4}]
+    several["annotations"][0]["short_answers"] = [
+        {"start_token": 7, "end_token": 8},
+        {"start_token": 3, "end_token": 4},
+    ]
     assert nq_example(several, "x").answers[0].text == "mill was built by Jon"
     assert nq_example(nq_record(annotations=[]), "x").answers == ()
 
@@ -148,7 +165,10 @@ def test_official_simplified_samples_are_read():
         ("{", ":1: invalid JSON"),
         ("", "empty data set"),
         (json.dumps({"question_text": "x"}), "missing key 'document_text'"),
-        (json.dumps(nq_record(annotations=[{"short_answers": [{"start_token": 90, "end_token": 95}]}])), ":1: short answer tokens [90, 95)"),
+        (
+            json.dumps(nq_record(annotations=[{"short_answers": [{"start_token": 90, "end_token": 95}]}])),
+            ":1: short answer tokens [90, 95)",
+        ),
     ],
 )
 def test_bad_nq_is_one_line_that_names_the_line(tmp_path, line, message):
@@ -169,8 +189,20 @@ def test_a_cut_gzip_is_named(tmp_path):
 
 def test_hub_rows_become_the_same_examples(tmp_path):
     rows = [
-        {"id": "a0", "title": "T0", "context": "Town was founded in 1800.", "question": "When?", "answers": {"text": ["1800"], "answer_start": [20]}},
-        {"id": "b0", "title": "T0", "context": "Town was founded in 1800.", "question": "Why?", "answers": {"text": [], "answer_start": []}},
+        {
+            "id": "a0",
+            "title": "T0",
+            "context": "Town was founded in 1800.",
+            "question": "When?",
+            "answers": {"text": ["1800"], "answer_start": [20]},
+        },
+        {
+            "id": "b0",
+            "title": "T0",
+            "context": "Town was founded in 1800.",
+            "question": "Why?",
+            "answers": {"text": [], "answer_start": []},
+        },
     ]
     first, second = squad2_from_rows(rows, "hub")
     assert first.answers[0].text == "1800"
@@ -184,7 +216,9 @@ def test_hub_rows_become_the_same_examples(tmp_path):
         "annotations": {
             "id": ["1"],
             "yes_no_answer": [-1],
-            "long_answer": [{"start_token": 0, "end_token": 4, "candidate_index": 0, "start_byte": 0, "end_byte": 9}],
+            "long_answer": [
+                {"start_token": 0, "end_token": 4, "candidate_index": 0, "start_byte": 0, "end_byte": 9}
+            ],
             "short_answers": [{"start_token": [2], "end_token": [3], "text": ["Jon"]}],
         },
     }
@@ -220,8 +254,16 @@ def test_samples_are_nested_and_fixed():
 
 def test_prepared_dev_has_no_answers_and_its_gold_does(tmp_path):
     source = {"path": write(tmp_path / "t.json", squad(8))}
-    spec = {"task": "squad2", "train": source, "dev": source, "holdout_share": 0.2, "train_questions": None,
-            "holdout_questions": None, "dev_questions": 4, "full_dev": True}
+    spec = {
+        "task": "squad2",
+        "train": source,
+        "dev": source,
+        "holdout_share": 0.2,
+        "train_questions": None,
+        "holdout_questions": None,
+        "dev_questions": 4,
+        "full_dev": True,
+    }
     out = tmp_path / "out"
     out.mkdir()
     data(spec, {}, out, print)
@@ -233,7 +275,9 @@ def test_prepared_dev_has_no_answers_and_its_gold_does(tmp_path):
     assert {e.id for e in gold} == {e.id for e in dev}
     assert any(e.answers for e in gold)
     # The sample is a prefix, so that rows scored on it read the front of the windows.
-    assert {e.id for e in dev[:4]} == {e.id for e in sample_questions(list(read_squad2(tmp_path / "t.json")), 4)}
+    assert {e.id for e in dev[:4]} == {
+        e.id for e in sample_questions(list(read_squad2(tmp_path / "t.json")), 4)
+    }
 
 
 def test_examples_survive_their_file(tmp_path):

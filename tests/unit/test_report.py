@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from matplotlib.text import Text
-from report_data import scores_entry, write_evaluate, write_profile
 
 from qaprune.errors import InputError
 from qaprune.report.collect import collect
@@ -21,6 +20,7 @@ from qaprune.report.rows import build_rows, name_of
 from qaprune.report.stage import build_report, terminal_text
 from qaprune.report.style import COLOURS, looks
 from qaprune.report.tables import points_csv, points_markdown, terminal_table
+from tests.unit.report_data import scores_entry, write_evaluate, write_profile
 
 ROOT = Path(__file__).parents[2]
 CONTRACT = [
@@ -294,8 +294,8 @@ def breakages() -> dict[str, tuple]:
         return apply
 
     return {
-        "absent": (lambda run: (run / "scores.json").unlink(), "scores.json: expected this file"),
-        "not json": (lambda run: (run / "scores.json").write_text("{"), "scores.json:1: not JSON"),
+        "absent": (lambda run: (run / "scores.json").unlink(), "scores.json: no such file"),
+        "not json": (lambda run: (run / "scores.json").write_text("{"), "scores.json:1: invalid JSON"),
         "no teacher": (scores(lambda value: value["variants"].pop("teacher")), "expected a row 'teacher'"),
         "no questions": (
             scores(lambda value: value["variants"].update(new=scores_entry("pruned", 50.0))),

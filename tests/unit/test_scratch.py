@@ -30,12 +30,19 @@ def test_folder_loads_through_the_auto_classes(encoders, architecture):
 
     tokenizer = AutoTokenizer.from_pretrained(encoders / architecture)
     model = AutoModelForQuestionAnswering.from_pretrained(encoders / architecture).eval()
-    assert type(model).__name__ == {"bert": "Bert", "roberta": "Roberta"}[architecture] + "ForQuestionAnswering"
+    assert (
+        type(model).__name__
+        == {"bert": "Bert", "roberta": "Roberta"}[architecture] + "ForQuestionAnswering"
+    )
     assert type(tokenizer).__name__.startswith({"bert": "Bert", "roberta": "Roberta"}[architecture])
     assert model.config.vocab_size == len(tokenizer)
     assert tokenizer.model_max_length == SHAPE["max_positions"]
     full = tokenizer(
-        QUESTION, CONTEXT * 50, truncation="only_second", max_length=SHAPE["max_positions"], return_tensors="pt"
+        QUESTION,
+        CONTEXT * 50,
+        truncation="only_second",
+        max_length=SHAPE["max_positions"],
+        return_tensors="pt",
     )
     assert full["input_ids"].shape == (1, SHAPE["max_positions"])
     assert torch.isfinite(model(**full).start_logits).all()

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qaprune.budget import parse_budget
 from qaprune.cli import STAGES, main
 from qaprune.errors import InputError
-from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask, whole_layer_mask
-from qaprune.budget import parse_budget
 from qaprune.models.encoder import EncoderShape
+from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask, whole_layer_mask
 from qaprune.stage import digest, read_stage, run_stage
 
 SHAPE = EncoderShape(16, 4, (4, 4, 4, 4), (8, 8, 8, 8))
@@ -81,11 +81,40 @@ def test_the_digest_of_a_stage_changes_with_its_spec_and_inputs(tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["gate", "--spec", "{", "--teacher", ".", "--features", ".", "--out", "o"], "--spec: invalid JSON"),
-        (["gate", "--spec", "[]", "--teacher", ".", "--features", ".", "--out", "o"], "expected a JSON object"),
-        (["gate", "--spec", "@none.json", "--teacher", ".", "--features", ".", "--out", "o"], "none.json: no such file"),
-        (["gate", "--spec", "{}", "--teacher", "none", "--features", ".", "--out", "o"], "--teacher: none: no such file or folder"),
-        (["evaluate", "--spec", "{}", "--features", ".", "--dev", ".", "--gold", ".", "--variant", "x", "--out", "o"], "expected KEY=DIR"),
+        (
+            ["gate", "--spec", "{", "--teacher", ".", "--features", ".", "--out", "o"],
+            "--spec: invalid JSON",
+        ),
+        (
+            ["gate", "--spec", "[]", "--teacher", ".", "--features", ".", "--out", "o"],
+            "expected a JSON object",
+        ),
+        (
+            ["gate", "--spec", "@none.json", "--teacher", ".", "--features", ".", "--out", "o"],
+            "none.json: no such file",
+        ),
+        (
+            ["gate", "--spec", "{}", "--teacher", "none", "--features", ".", "--out", "o"],
+            "--teacher: none: no such file or folder",
+        ),
+        (
+            [
+                "evaluate",
+                "--spec",
+                "{}",
+                "--features",
+                ".",
+                "--dev",
+                ".",
+                "--gold",
+                ".",
+                "--variant",
+                "x",
+                "--out",
+                "o",
+            ],
+            "expected KEY=DIR",
+        ),
         (["show", "none"], "none"),
     ],
 )
@@ -121,7 +150,17 @@ def test_the_log_keeps_the_error(tmp_path, capsys):
     encoder.mkdir()
     (encoder / "config.json").write_text('{"model_type": "t5"}')
     spec = json.dumps({"criterion": "random", "label": "x"})
-    words = ["gate", "--spec", spec, "--teacher", str(encoder), "--features", str(encoder), "--out", str(tmp_path / "o")]
+    words = [
+        "gate",
+        "--spec",
+        spec,
+        "--teacher",
+        str(encoder),
+        "--features",
+        str(encoder),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert main([*words, "--log", str(tmp_path / "l.log")]) == 1
     assert "expected bert or roberta, got 't5'" in (tmp_path / "l.log").read_text()
     assert not (tmp_path / "o").exists()
@@ -143,7 +182,9 @@ def test_equal_scores_keep_the_earlier_gate():
     assert [layer.tolist() for layer in mask] == [[1, 1, 1], [0, 0, 0]]
 
 
-@pytest.mark.parametrize(("budget", "layers"), [("h50-f50", 2), ("h25-f25", 1), ("h1-f1", 1), ("h100-f100", 4), ("h75-f70", 3)])
+@pytest.mark.parametrize(
+    ("budget", "layers"), [("h50-f50", 2), ("h25-f25", 1), ("h1-f1", 1), ("h100-f100", 4), ("h75-f70", 3)]
+)
 def test_whole_layers_match_the_budget_s_flops(budget, layers):
     mask = whole_layer_mask(np.array([4, 3, 2, 1]), SHAPE, parse_budget(budget), 32)
     assert mask.widths()[0] == (4,) * layers + (0,) * (4 - layers)
@@ -163,7 +204,10 @@ def test_mask_files_come_back_and_broken_ones_are_refused(tmp_path):
     mask = Mask(tuple(np.array([0, 0.5, 1, 0], np.float32) for _ in range(4)), full_mask(SHAPE).ff)
     save_mask(tmp_path / "m.safetensors", mask, {"criterion": "x"})
     loaded = load_mask(tmp_path / "m.safetensors")
-    assert all(np.array_equal(a, b) for a, b in zip((*mask.heads, *mask.ff), (*loaded.heads, *loaded.ff), strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip((*mask.heads, *mask.ff), (*loaded.heads, *loaded.ff), strict=True)
+    )
     (tmp_path / "m.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:-10])
     with pytest.raises(InputError, match="not a safetensors mask file"):
         load_mask(tmp_path / "m.safetensors")

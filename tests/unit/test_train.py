@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from qaprune.train.predict import predict_logits
 from tests.conftest import make_features, make_model
 
 COMPUTE = {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}
-TRAINING = {"epochs": 2, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0, "dropout": 0.0}
+TRAINING = {
+    "epochs": 2,
+    "lr": 1e-3,
+    "warmup": 0.1,
+    "batch_tokens": 256,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "dropout": 0.0,
+}
 
 
 @settings(max_examples=50, deadline=None)
@@ -40,7 +49,10 @@ def test_batches_hold_every_window_once_within_the_budget(lengths, tokens, seed)
 def test_training_batches_follow_the_seed():
     features = make_features()
     first, same, other = (
-        [batch["input_ids"] for batch, _ in zip(train_batches(features, 256, seed, "cpu"), range(9), strict=False)]
+        [
+            batch["input_ids"]
+            for batch, _ in zip(train_batches(features, 256, seed, "cpu"), range(9), strict=False)
+        ]
         for seed in (1, 1, 2)
     )
     assert all(torch.equal(a, b) for a, b in zip(first, same, strict=True))
@@ -92,7 +104,7 @@ def test_the_schedule_rises_and_falls_to_nearly_zero():
     assert max(rates) == 1.0
     assert rates.index(1.0) == 9
     assert 0 < rates[-1] < 0.02
-    assert all(a >= b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -123,7 +135,15 @@ def gold_loss_before() -> float:
 def test_part_of_an_epoch_is_part_of_its_batches(tmp_path):
     compute = start(COMPUTE, 7)
     steps = [
-        fit(make_model("bert"), make_features(), TRAINING | {"epochs": epochs}, 7, compute, tmp_path / "l", "t").steps
+        fit(
+            make_model("bert"),
+            make_features(),
+            TRAINING | {"epochs": epochs},
+            7,
+            compute,
+            tmp_path / "l",
+            "t",
+        ).steps
         for epochs in (1, 1.5, 2)
     ]
     assert steps[0] < steps[1] < steps[2]
@@ -138,7 +158,11 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
 
 
 def test_prediction_does_not_depend_on_its_batching():
-    model, features, compute = make_model("roberta"), make_features(architecture="roberta"), start(COMPUTE, 0)
+    model, features, compute = (
+        make_model("roberta"),
+        make_features(architecture="roberta"),
+        start(COMPUTE, 0),
+    )
     whole = predict_logits(model, features, compute)
     small = predict_logits(model, features, compute, tokens=64)
     some = predict_logits(model, features, compute, np.array([2, 5]))

@@ -140,4 +140,6 @@ def test_importing_what_the_dag_needs_imports_no_torch():
 
 def test_the_package_never_imports_snakemake():
     sources = (ROOT / "src").rglob("*.py")
-    assert not [path for path in sources if re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M)]
+    assert not [
+        path for path in sources if re.search(r"^\s*(import|from) snakemake", path.read_text(), re.M)
+    ]

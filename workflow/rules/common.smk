@@ -8,11 +8,7 @@ from qaprune.errors import InputError
 from qaprune.plan import make_plan, spec_json
 
 try:
-    PLAN = make_plan(
-        load_config(
-            workflow.config_settings.configfiles, workflow.config_settings.config
-        )
-    )
+    PLAN = make_plan(load_config(workflow.config_settings.configfiles, workflow.config_settings.config))
 except InputError as error:
     # One line, as from every command: a traceback through the workflow engine helps nobody.
     sys.exit(f"qaprune: error: {error}")
@@ -83,6 +79,5 @@ def variant_weights(timed=False):
 def variant_options(timed=False):
     """`--variant KEY=DIR` for every checkpoint of the run."""
     return lambda wildcards: " ".join(
-        f"--variant {variant.key}={OUT}/{variant.folder}"
-        for variant in variants(wildcards, timed)
+        f"--variant {variant.key}={OUT}/{variant.folder}" for variant in variants(wildcards, timed)
     )

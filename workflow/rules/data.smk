@@ -1,12 +1,12 @@
 rule corpus:
     output:
         stage=f"{OUT}/corpus/stage.json",
-    params:
-        spec=spec("corpus"),
     log:
         f"{LOGS}/corpus.log",
     conda:
         ENVIRONMENT
+    params:
+        spec=spec("corpus"),
     shell:
         "{QAPRUNE} corpus --spec {params.spec:q} --out {output.stage} --log {log}"
 
@@ -20,13 +20,13 @@ rule data:
         holdout=f"{OUT}/data/{{dataset}}/holdout.jsonl.gz",
         dev=f"{OUT}/data/{{dataset}}/dev.jsonl.gz",
         gold=f"{OUT}/data/{{dataset}}/dev-gold.json.gz",
-    params:
-        spec=spec("data"),
-        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     log:
         f"{LOGS}/data/{{dataset}}.log",
     conda:
         ENVIRONMENT
+    params:
+        spec=spec("data"),
+        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     shell:
         "{QAPRUNE} data --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
 
@@ -36,13 +36,13 @@ rule encoder:
         corpus=corpus_input,
     output:
         stage=f"{OUT}/encoder/{{model}}/stage.json",
-    params:
-        spec=spec("encoder"),
-        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     log:
         f"{LOGS}/encoder/{{model}}.log",
     conda:
         ENVIRONMENT
+    params:
+        spec=spec("encoder"),
+        corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     shell:
         "{QAPRUNE} encoder --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
 
@@ -55,12 +55,12 @@ rule features:
         encoder=f"{OUT}/encoder/{{model}}/stage.json",
     output:
         stage=f"{OUT}/features/{{model}}-{{dataset}}/stage.json",
-    params:
-        spec=spec("features"),
     log:
         f"{LOGS}/features/{{model}}-{{dataset}}.log",
     conda:
         ENVIRONMENT
+    params:
+        spec=spec("features"),
     shell:
         "{QAPRUNE} features --spec {params.spec:q} --train {input.train} --holdout {input.holdout}"
         " --dev {input.dev} --encoder {input.encoder} --out {output.stage} --log {log}"

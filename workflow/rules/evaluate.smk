@@ -7,16 +7,16 @@ rule evaluate:
         gold=run_data("dev-gold.json.gz"),
     output:
         stage=f"{OUT}/evaluate/{{run}}/stage.json",
-    params:
-        spec=spec("evaluate"),
-        variants=variant_options(),
-    threads: PLAN.config["evaluate"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/evaluate/{{run}}.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["evaluate"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=spec("evaluate"),
+        variants=variant_options(),
     shell:
         "{QAPRUNE} evaluate --spec {params.spec:q} {params.variants} --features {input.features}"
         " --dev {input.dev} --gold {input.gold} --out {output.stage} --log {log}"

@@ -5,15 +5,15 @@ rule gate:
         features=run_features,
     output:
         stage=f"{OUT}/gate/{{run}}/{{scoring}}/stage.json",
-    params:
-        spec=spec("gate"),
-    threads: PLAN.config["compute"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/gate/{{run}}/{{scoring}}.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=spec("gate"),
     shell:
         "{QAPRUNE} gate --spec {params.spec:q} --teacher {input.teacher}"
         " --features {input.features} --out {output.stage} --log {log}"

@@ -5,17 +5,17 @@ rule profile:
         features=run_features,
     output:
         stage=f"{OUT}/profile/{{run}}/stage.json",
-    params:
-        spec=spec("profile"),
-        variants=variant_options(timed=True),
-    # All cores: no other job may run while this one times.
-    threads: workflow.cores
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/profile/{{run}}.log",
     conda:
         ENVIRONMENT
+    # All cores: no other job may run while this one times.
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        spec=spec("profile"),
+        variants=variant_options(timed=True),
     shell:
         "{QAPRUNE} profile --spec {params.spec:q} {params.variants}"
         " --features {input.features} --out {output.stage} --log {log}"

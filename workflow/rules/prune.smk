@@ -9,15 +9,15 @@ rule prune:
         stage=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
         weights=kept("pruned", f"{OUT}/prune/{{run}}/{{point}}/model.safetensors"),
         draws=kept("pruned", directory(f"{OUT}/prune/{{run}}/{{point}}/draws")),
-    params:
-        spec=spec("prune"),
-    threads: PLAN.config["compute"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/prune/{{run}}/{{point}}.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=spec("prune"),
     shell:
         "{QAPRUNE} prune --spec {params.spec:q} --teacher {input.teacher} --gate {input.gate}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -8,15 +8,15 @@ rule recover:
     output:
         stage=f"{OUT}/recover/{{run}}/{{point}}/{{kind}}/stage.json",
         weights=kept("recovered", f"{OUT}/recover/{{run}}/{{point}}/{{kind}}/model.safetensors"),
-    params:
-        spec=spec("recover"),
-    threads: PLAN.config["compute"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/recover/{{run}}/{{point}}/{{kind}}.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=spec("recover"),
     shell:
         "{QAPRUNE} recover --spec {params.spec:q} --model {input.model} --logits {input.logits}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
@@ -31,17 +31,15 @@ rule teacher_plus:
     output:
         stage=f"{OUT}/recover/{{run}}/teacher+/stage.json",
         weights=kept("recovered", f"{OUT}/recover/{{run}}/teacher+/model.safetensors"),
-    params:
-        spec=lambda wildcards: spec_json(
-            PLAN.spec("recover", run=wildcards.run, kind="teacher+")
-        ),
-    threads: PLAN.config["compute"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/recover/{{run}}/teacher+.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=lambda wildcards: spec_json(PLAN.spec("recover", run=wildcards.run, kind="teacher+")),
     shell:
         "{QAPRUNE} recover --spec {params.spec:q} --model {input.model}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -11,12 +11,12 @@ rule report:
             for pair in dict.fromkeys(run.pair for run in PLAN.runs)
             for kind in ("png", "svg")
         ],
-    params:
-        spec=spec("report"),
     log:
         f"{LOGS}/report.log",
     conda:
         ENVIRONMENT
+    params:
+        spec=spec("report"),
     shell:
         "{QAPRUNE} report --spec {params.spec:q} --evaluate {input.evaluate}"
         " --profile {input.profile} --out {output.stage} --log {log}"

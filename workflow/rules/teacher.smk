@@ -7,15 +7,15 @@ rule teacher:
         stage=f"{OUT}/teacher/{{run}}/stage.json",
         weights=kept("teacher", f"{OUT}/teacher/{{run}}/model.safetensors"),
         logits=kept("teacher", f"{OUT}/teacher/{{run}}/logits.safetensors"),
-    params:
-        spec=spec("teacher"),
-    threads: PLAN.config["compute"]["threads"]
-    resources:
-        gpu=1,
     log:
         f"{LOGS}/teacher/{{run}}.log",
     conda:
         ENVIRONMENT
+    threads: PLAN.config["compute"]["threads"]
+    resources:
+        gpu=1,
+    params:
+        spec=spec("teacher"),
     shell:
         "{QAPRUNE} teacher --spec {params.spec:q} --encoder {input.encoder}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -19,11 +19,11 @@ from qaprune.errors import InputError
 QUESTIONS_PER_PARAGRAPH = 4
 PARAGRAPHS_PER_ARTICLE = 2
 UNANSWERABLE = 1 / 3
-EVENTS_PER_PARAGRAPH = 3
+EVENTS_PER_PARAGRAPH = 4
 NQ_PARAGRAPHS = 4
-NQ_EVENTS = 6
+NQ_EVENTS = 5
 DEV_ANNOTATORS = 5
-TRAIN_NAMES, DEV_NAMES = 12_000, 6_000
+TRAIN_NAMES, DEV_NAMES = 9_000, 4_500
 
 
 def write_corpus(out: Path, seed: int, train_questions: int, dev_questions: int) -> dict[str, int]:
@@ -77,11 +77,11 @@ def _squad_paragraph(
 ) -> dict[str, Any]:
     """A paragraph of three events and at times a count, with its questions."""
     clauses = _clauses(rng, entity, EVENTS_PER_PARAGRAPH)
-    marked = text.paragraph(rng, entity, names, clauses, fillers=rng.choice((0, 1, 1)), introduce=True)
+    marked = _story(rng, entity, names, clauses, fillers=rng.choice((0, 0, 0, 0, 1)), introduce=True)
     context, spans = text.unmark(text.detokenise(marked))
     qas = []
     for number, (key, name) in enumerate(_ask(rng, entity, spans, questions)):
-        wording = text.question(rng, key, name, entity.kind) + "?"
+        wording = text.question(rng, key, name) + "?"
         answers = []
         if key in spans and name == entity.name:
             answers = _gold(rng, context, *spans[key], alternatives=prefix.startswith("dev"))
@@ -98,9 +98,22 @@ def _squad_paragraph(
 
 def _clauses(rng: random.Random, entity: Entity, events: int) -> list[str]:
     clauses = [text.event_clause(rng, entity, *fact) for fact in text.choose_facts(rng, entity, events)]
-    if rng.random() < 0.5:
-        clauses.append(text.count_clause(rng, entity, rng.choice(entity.kind.counts)))
+    if rng.random() < 0.3:
+        clauses.insert(
+            rng.randint(0, len(clauses)), text.count_clause(rng, entity, rng.choice(entity.kind.counts))
+        )
     return clauses
+
+
+def _story(
+    rng: random.Random, entity: Entity, names: Names, clauses: list[str], fillers: int, introduce: bool
+) -> str:
+    """A paragraph of these clauses with asides, at its head what the entity is if it must be introduced."""
+    asides = [text.filler(rng, entity, names) for _ in range(fillers)]
+    story = text.paragraph(rng, clauses, asides)
+    if not introduce:
+        return story
+    return f"{text.paragraph(rng, [text.introduction(rng, entity)], [])} {story}"
 
 
 def _ask(
@@ -121,10 +134,10 @@ def _ask(
         draw = rng.random()
         if draw > UNANSWERABLE and answerable:
             yield answerable.pop(), entity.name
-        elif draw < UNANSWERABLE * 0.1:
+        elif draw < UNANSWERABLE * 0.06:
             yield rng.choice(sorted(stated)), entity.other
         else:
-            yield rng.choice(near if near and draw < UNANSWERABLE * 0.5 else far), entity.name
+            yield rng.choice(near if near and draw < UNANSWERABLE * 0.35 else far), entity.name
 
 
 def _gold(
@@ -169,12 +182,13 @@ def _nq(rng: random.Random, names: Names, split: str, questions: int) -> Iterato
 
 def _nq_example(rng: random.Random, entity: Entity, names: Names, annotators: int) -> dict[str, Any]:
     clauses = _clauses(rng, entity, NQ_EVENTS)
-    rng.shuffle(clauses)
+    cuts = [round(number * len(clauses) / NQ_PARAGRAPHS) for number in range(NQ_PARAGRAPHS + 1)]
     tokens = ["<H1>", *entity.title.split(), "</H1>"]
     spans: dict[FactKey, tuple[int, int]] = {}
     candidates: list[dict[str, Any]] = []
     for number in range(NQ_PARAGRAPHS):
-        marked = text.paragraph(rng, entity, names, clauses[number::NQ_PARAGRAPHS], 1, number == 0)
+        part = clauses[cuts[number] : cuts[number + 1]]
+        marked = _story(rng, entity, names, part, 1, introduce=number == 0)
         plain, found = text.unmark(marked)
         start = len(tokens)
         for key, (first, last) in found.items():
@@ -186,7 +200,7 @@ def _nq_example(rng: random.Random, entity: Entity, names: Names, annotators: in
     span = spans[key] if key in spans and name == entity.name else None
     return {
         "example_id": rng.getrandbits(62),
-        "question_text": text.question(rng, key, name, entity.kind).lower(),
+        "question_text": text.question(rng, key, name).lower(),
         "document_title": entity.title,
         "document_url": f"https://example.org/wiki/{entity.title.replace(' ', '_')}",
         "document_text": " ".join(tokens),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import random
 import re
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from qaprune.data import embedded_words as words
@@ -19,18 +18,31 @@ from qaprune.errors import InputError
 OPEN, MIDDLE, CLOSE = "\ue000", "\ue001", "\ue002"
 MARK = re.compile(f"{OPEN}([^{MIDDLE}]*){MIDDLE}([^{CLOSE}]*){CLOSE}")
 
+PREPOSITIONS = {"time": ("in",), "place": ("at", "near"), "price": ("for",)}
+SLOTS_TOLD = (1, 1, 1, 1, 2)
+JOINED = 0.3
+
+QUESTIONS = {
+    "agent": ("who {verb} {name}", "which party {verb} {name}", "who led the {noun} of {name}"),
+    "time": ("when was {name} {verb}", "what year saw {name} {verb}", "when was the {noun} of {name}"),
+    "place": ("where was {name} {verb}", "which town saw {name} {verb}", "where was the {noun} of {name}"),
+    "price": ("how much was {name} {verb} for", "what did the {noun} of {name} cost"),
+}
+
 FactKey = tuple[str, str]
 """(event, slot), slot being agent, time, place or price; or ("count", noun)."""
 
 
 def name_words(rng: random.Random, count: int) -> list[str]:
-    """That many different invented name words of two closed syllables, capitalised."""
-    found: dict[str, None] = {}
-    while len(found) < count:
-        first = rng.choice(words.ONSETS) + rng.choice(words.VOWELS)
-        second = rng.choice(words.MIDDLES) + rng.choice(words.VOWELS) + rng.choice(words.CODAS)
-        found[(first + second).capitalize()] = None
-    return list(found)
+    """That many different invented name words of two syllables, capitalised."""
+    first = _syllables(rng, words.FIRST_ONSETS, words.FIRST_CODAS)
+    second = _syllables(rng, words.SECOND_ONSETS, words.SECOND_CODAS)
+    return [(a + b).capitalize() for a, b in rng.sample([(a, b) for a in first for b in second], count)]
+
+
+def _syllables(rng: random.Random, onsets: tuple[str, ...], codas: tuple[str, ...]) -> list[str]:
+    every = [onset + vowel + coda for onset in onsets for vowel in words.VOWELS for coda in codas]
+    return rng.sample(every, words.SYLLABLES)
 
 
 class Names:
@@ -46,8 +58,12 @@ class Names:
         return self.rng.choice(self.supply)
 
     def person(self) -> str:
-        """First name and surname."""
-        return f"{self.word()} {self.word()}"
+        """A title and a surname."""
+        return f"{self.rng.choice(words.TITLES)} {self.word()}"
+
+    def place(self) -> str:
+        """A town, named after the land around it."""
+        return self.rng.choice(words.PLACE_NAMES).format(self.word())
 
     def entity(self, pattern: str) -> str:
         """A name after the pattern of a kind that no entity has had before."""
@@ -59,14 +75,12 @@ class Names:
         raise InputError(f"embedded corpus: expected fewer questions, {len(self.supply)} names are used up")
 
 
-@dataclass
-class Entity:
-    """An invented thing or person, what is true of it, and names that only its distractors use."""
+class Entity(NamedTuple):
+    """An invented thing, what is true of it, and its namesake, which only distractors mention."""
 
     kind: Kind
     name: str
     title: str
-    forms: tuple[str, str, str]
     facts: dict[str, dict[str, str]]
     counts: dict[str, str]
     other: str
@@ -105,12 +119,12 @@ def detokenise(text: str) -> str:
 
 
 def make_entity(rng: random.Random, names: Names) -> Entity:
-    """Invent an entity of a random kind with a value for every slot of all its events."""
+    """Invent an entity of a random kind with a value for every slot of every event."""
     kind = rng.choice(words.KINDS)
     name, other = names.entity(kind.pattern), names.entity(kind.pattern)
-    facts = {event: _values(rng, names, EVENTS[event].priced) for event in kind.events}
+    facts = {key: _values(rng, names, event.priced) for key, event in EVENTS.items()}
     counts = {noun: _number(rng) for noun in kind.counts}
-    return Entity(kind, name, name.removeprefix("the "), rng.choice(kind.pronouns), facts, counts, other)
+    return Entity(kind, name, name.removeprefix("the "), facts, counts, other)
 
 
 def _values(rng: random.Random, names: Names, priced: bool) -> dict[str, str]:
@@ -118,7 +132,7 @@ def _values(rng: random.Random, names: Names, priced: bool) -> dict[str, str]:
     values = {
         "agent": names.person() if rng.random() < 0.7 else group,
         "time": _time(rng),
-        "place": names.word(),
+        "place": names.place(),
     }
     if priced:
         values["price"] = f"{_number(rng)} {rng.choice(words.CURRENCIES)}"
@@ -131,105 +145,66 @@ def _time(rng: random.Random) -> str:
 
 
 def _number(rng: random.Random) -> str:
-    return f"{rng.choice((rng.randint(12, 99), rng.randint(100, 990), rng.randint(11, 95) * 100)):,}"
+    return str(rng.choice((rng.randint(12, 99), rng.randint(11, 95) * 10)))
 
 
 def _subject(rng: random.Random, entity: Entity) -> str:
-    """How a sentence names the entity: by pronoun mostly, by noun or name at times."""
-    return rng.choice(
-        (entity.forms[0], entity.forms[0], f"the {rng.choice(entity.kind.nouns)}", entity.name)
-    )
-
-
-def _object(rng: random.Random, entity: Entity) -> str:
-    return rng.choice(
-        (entity.forms[1], entity.forms[1], f"the {rng.choice(entity.kind.nouns)}", entity.name)
-    )
+    """How a clause names the entity: by pronoun, by noun, or by name."""
+    return rng.choice(("it", "it", "it", "it", "it", f"the {rng.choice(entity.kind.nouns)}", entity.name))
 
 
 def event_clause(rng: random.Random, entity: Entity, event: str, slots: set[str]) -> str:
-    """One clause that states these slots of an event, in one of many shapes, with marks."""
-    value = {slot: mark(event, slot, entity.facts[event][slot]) for slot in slots}
+    """One clause, active or passive, that states these slots of an event, with marks."""
+    value = {slot: mark(event, slot, entity.facts[event][slot]) for slot in sorted(slots)}
     verb = rng.choice(EVENTS[event].verbs)
-    adverbials = [f"in {value[slot]}" for slot in ("time", "place") if slot in slots]
-    if "price" in slots:
-        adverbials.append(rng.choice(("for {}", "at a cost of {}")).format(value["price"]))
+    agent = value.pop("agent", None)
+    adverbials = [f"{rng.choice(PREPOSITIONS[slot])} {text}" for slot, text in value.items()]
     rng.shuffle(adverbials)
-    front = f"{adverbials.pop()} , " if adverbials and rng.random() < 0.3 else ""
-    tail = " ".join(["", *adverbials])
-    subject, thing = _subject(rng, entity), _object(rng, entity)
-    happening = _happening(rng, entity, event)
-    shape = rng.random()
-    if "agent" not in slots:
-        if shape < 0.35:
-            return f"{front}{happening} took place{tail}"
-        return f"{front}{subject} was {verb}{tail}"
-    agent = value["agent"]
-    if shape < 0.45:
-        parts = [f"by {agent}", *adverbials]
-        rng.shuffle(parts)
-        return f"{front}{subject} was {verb} {' '.join(parts)}"
-    if shape < 0.7:
-        return f"{front}{agent} {verb} {thing}{tail}"
-    if shape < 0.85:
-        return f"{front}it was {agent} who {verb} {thing}{tail}"
-    return f"{front}{agent} was behind {happening}{tail}"
-
-
-def _happening(rng: random.Random, entity: Entity, event: str) -> str:
-    """The event as a noun phrase: its closure, the closure of the firm."""
-    noun = rng.choice(EVENTS[event].nouns)
-    owner = rng.choice((f"the {rng.choice(entity.kind.nouns)}", entity.name))
-    return rng.choice((f"{entity.forms[2]} {noun}", f"the {noun} of {owner}"))
+    if agent and rng.random() < 0.35:
+        return " ".join([f"{agent} {verb} {_subject(rng, entity)}", *adverbials])
+    if agent:
+        adverbials.insert(rng.randint(0, len(adverbials)), f"by {agent}")
+    return " ".join([f"{_subject(rng, entity)} was {verb}", *adverbials])
 
 
 def count_clause(rng: random.Random, entity: Entity, noun: str) -> str:
     """One clause that states a count."""
     number = mark("count", noun, entity.counts[noun])
-    verb = "had" if len(entity.kind.pronouns) > 1 else rng.choice(("has", "had", "counts"))
-    return rng.choice(
-        (f"{_subject(rng, entity)} {verb} {number} {noun}", f"{entity.forms[2]} {noun} number {number}")
-    )
+    return rng.choice((f"{_subject(rng, entity)} has {number} {noun}", f"there are {number} {noun}"))
 
 
 def filler(rng: random.Random, entity: Entity, names: Names) -> str:
     """One clause that answers no question."""
-    subject, thing, possessive = entity.forms
     return rng.choice(words.FILLERS).format(
-        s=subject, o=thing, poss=possessive, person=names.person(), place=names.word(), time=_time(rng),
-        other=entity.other,
-    )  # fmt: skip
+        person=names.person(), place=names.place(), time=_time(rng), other=entity.other
+    )
 
 
 def introduction(rng: random.Random, entity: Entity) -> str:
     """The clause that says what the entity is."""
-    verb = "was" if len(entity.kind.pronouns) > 1 else "is"
-    return f"{entity.name} {verb} a {rng.choice(words.ADJECTIVES)} {rng.choice(entity.kind.nouns)}"
+    return f"{entity.name} is a {rng.choice(words.ADJECTIVES)} {rng.choice(entity.kind.nouns)}"
 
 
 def choose_facts(rng: random.Random, entity: Entity, events: int) -> list[tuple[str, set[str]]]:
-    """Which slots of which events a text shall state; always fewer slots than there are."""
-    chosen = []
-    for event in rng.sample(list(entity.facts), events):
-        slots = sorted(entity.facts[event])
-        chosen.append((event, set(rng.sample(slots, rng.choice((1, 2, 2, 2, 3)[: 2 + len(slots)])))))
-    return chosen
+    """Which slots of which events a text shall state, in the order of events: mostly one or two slots."""
+    told = set(rng.sample(list(EVENTS), events))
+    return [
+        (event, set(rng.sample(sorted(entity.facts[event]), rng.choice(SLOTS_TOLD))))
+        for event in EVENTS
+        if event in told
+    ]
 
 
-def paragraph(
-    rng: random.Random, entity: Entity, names: Names, clauses: list[str], fillers: int, introduce: bool
-) -> str:
-    """Marked, tokenised sentences in random order: clauses, some of them joined, among fillers."""
-    clauses = list(clauses)
-    sentences = [filler(rng, entity, names) for _ in range(fillers)]
-    while clauses:
-        clause = clauses.pop()
-        if clauses and rng.random() < 0.35:
-            clause += rng.choice((" , and ", " , while ", " ; ")) + clauses.pop()
-        sentences.append(clause)
-    rng.shuffle(sentences)
-    if introduce:
-        sentences.insert(0, introduction(rng, entity))
+def paragraph(rng: random.Random, clauses: list[str], asides: list[str]) -> str:
+    """Marked, tokenised sentences: the clauses in their order, some of them joined, asides anywhere."""
+    sentences = []
+    for clause in clauses:
+        if sentences and rng.random() < JOINED:
+            sentences[-1] += f" {rng.choice((', and', ', while', ';'))} {clause}"
+        else:
+            sentences.append(clause)
+    for aside in asides:
+        sentences.insert(rng.randint(0, len(sentences)), aside)
     return " ".join(f"{_capital(sentence)} ." for sentence in sentences)
 
 
@@ -240,33 +215,10 @@ def _capital(sentence: str) -> str:
     return sentence[:at] + sentence[at].upper() + sentence[at + 1 :]
 
 
-def question(rng: random.Random, key: FactKey, name: str, kind: Kind) -> str:
-    """One of many questions for a fact of the entity called `name`, tokenised, without a question mark."""
+def question(rng: random.Random, key: FactKey, name: str) -> str:
+    """One of several questions for a fact of the entity `name`, tokenised, without a question mark."""
     event, slot = key
     if event == "count":
-        return rng.choice((f"how many {slot} did {name} have", f"what was the number of {slot} of {name}"))
+        return rng.choice((f"how many {slot} did {name} have", f"what number of {slot} did {name} have"))
     verb, noun = rng.choice(EVENTS[event].verbs), rng.choice(EVENTS[event].nouns)
-    shapes = {
-        "agent": (
-            f"who {verb} {name}",
-            f"by whom was {name} {verb}",
-            f"which person or group {verb} {name}",
-            f"who was responsible for the {noun} of {name}",
-        ),
-        "time": (
-            f"when was {name} {verb}",
-            f"in what year was {name} {verb}",
-            f"what is the date of the {noun} of {name}",
-        ),
-        "place": (
-            f"where was {name} {verb}",
-            f"in which town was {name} {verb}",
-            f"what was the site of the {noun} of {name}",
-        ),
-        "price": (
-            f"for how much was {name} {verb}",
-            f"what sum was spent when {name} was {verb}",
-            f"what did the {noun} of {name} cost",
-        ),
-    }
-    return rng.choice(shapes[slot])
+    return rng.choice(QUESTIONS[slot]).format(verb=verb, noun=noun, name=name)

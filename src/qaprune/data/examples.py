@@ -53,8 +53,9 @@ def write_examples(path: Path, examples: Iterable[Example]) -> int:
     """Write one JSON object a line; returns how many."""
     count = 0
     with open_text(path, "w") as out:
-        for count, example in enumerate(examples, 1):
+        for example in examples:
             out.write(json.dumps(asdict(example), ensure_ascii=False) + "\n")
+            count += 1
     return count
 
 

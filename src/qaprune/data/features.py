@@ -116,7 +116,11 @@ class _Rows:
     def arrays(self) -> dict[str, np.ndarray]:
         flat = {
             name: np.fromiter((value for row in rows for value in row), np.int32)
-            for name, rows in (("input_ids", self.ids), ("char_start", self.starts), ("char_end", self.ends))
+            for name, rows in (
+                ("input_ids", self.ids),
+                ("char_start", self.starts),
+                ("char_end", self.ends),
+            )
         }
         columns = np.array(self.window, np.int32).reshape(-1, 5).T
         names = ("context_start", "context_end", "question_index", "start_position", "end_position")
@@ -165,16 +169,21 @@ def featurise(
             rows.starts.append([*[0] * len(head), *char_start[first:last], 0])
             rows.ends.append([*[0] * len(head), *char_end[first:last], 0])
             rows.window.append((len(head), len(head) + last - first, index, *position))
-    meta = {"architecture": architecture, "pad_id": pad, "length": settings.length, "stride": settings.stride}
+    meta = {
+        "architecture": architecture,
+        "pad_id": pad,
+        "length": settings.length,
+        "stride": settings.stride,
+    }
     arrays = rows.arrays()
     if not labels:
         arrays["start_position"] = arrays["end_position"] = np.empty(0, np.int32)
-    return Features(
-        **arrays, ids=[e.id for e in examples], groups=[e.group for e in examples], meta=meta
-    )
+    return Features(**arrays, ids=[e.id for e in examples], groups=[e.group for e in examples], meta=meta)
 
 
-def _encode_contexts(examples: Sequence[Example], tokenizer: Tokenizer) -> dict[str, tuple[list, list, list]]:
+def _encode_contexts(
+    examples: Sequence[Example], tokenizer: Tokenizer
+) -> dict[str, tuple[list, list, list]]:
     """Token ids and trimmed character offsets of each distinct context."""
     contexts = list(dict.fromkeys(example.context for example in examples))
     encoded = {}
@@ -259,5 +268,7 @@ def batch_inputs(
     ids = np.where(mask, features.input_ids[source], features.meta["pad_id"])
     batch = {"input_ids": ids.astype(np.int64), "attention_mask": mask.astype(np.int64)}
     if features.meta["architecture"] == "bert":
-        batch["token_type_ids"] = (mask & (column >= features.context_start[windows][:, None])).astype(np.int64)
+        batch["token_type_ids"] = (mask & (column >= features.context_start[windows][:, None])).astype(
+            np.int64
+        )
     return {name: torch.from_numpy(array).to(device) for name, array in batch.items()}

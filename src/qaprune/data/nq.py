@@ -17,7 +17,7 @@ from typing import Any
 
 from qaprune.data.examples import Answer, Example, open_text
 from qaprune.errors import InputError
-from qaprune.evaluate.jsonfile import field, read_json_lines
+from qaprune.jsonfile import field, read_json_lines
 
 _HTML = re.compile(r"</?[A-Z][^\s<>]*>")
 
@@ -51,16 +51,17 @@ def document_context(document_text: str) -> Document:
 
 def read_nq_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield (`file:line`, record) of a simplified file, its keys checked."""
-    count = 0
-    for count, (where, record) in enumerate(read_json_lines(path), 1):
+    found = False
+    for where, record in read_json_lines(path):
         for key, kind in (("question_text", str), ("document_text", str)):
             field(record, key, kind, where)
         for key in ("long_answer_candidates", "annotations"):
             field(record, key, list, where)
         if "example_id" not in record:
             raise InputError(f"{where}: missing key 'example_id'")
+        found = True
         yield where, record
-    if not count:
+    if not found:
         raise InputError(f"{path}: empty data set, expected at least one example")
 
 

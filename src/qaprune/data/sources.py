@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from qaprune.data.nq import nq_example, read_nq_records, simplify_hub_row
 from qaprune.data.examples import Example
+from qaprune.data.nq import nq_example, read_nq_records, simplify_hub_row
 from qaprune.data.squad2 import read_squad2, squad2_from_rows
 from qaprune.errors import InputError
 
@@ -40,7 +40,9 @@ def hub_rows(source: dict[str, Any], split: str) -> Any:
         return load_dataset(source["hub"], split=split, revision=source.get("revision"), streaming=True)
 
 
-def read_dataset(task: str, source: dict[str, Any], split: str) -> Iterator[tuple[Example, dict[str, Any] | None]]:
+def read_dataset(
+    task: str, source: dict[str, Any], split: str
+) -> Iterator[tuple[Example, dict[str, Any] | None]]:
     """Yield examples, for NQ beside the simplified record that each comes from."""
     if task == "squad2":
         if "hub" in source:
@@ -77,5 +79,14 @@ def fetch_encoder(source: dict[str, Any]) -> Path:
     with hub_errors(source["hub"]):
         from huggingface_hub import snapshot_download
 
-        patterns = ["config.json", "*.safetensors", "tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json"]
-        return Path(snapshot_download(source["hub"], revision=source.get("revision"), allow_patterns=patterns))
+        patterns = [
+            "config.json",
+            "*.safetensors",
+            "tokenizer*",
+            "vocab*",
+            "merges.txt",
+            "special_tokens_map.json",
+        ]
+        return Path(
+            snapshot_download(source["hub"], revision=source.get("revision"), allow_patterns=patterns)
+        )

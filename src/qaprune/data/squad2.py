@@ -9,7 +9,7 @@ from typing import Any
 
 from qaprune.data.examples import Answer, Example, open_text
 from qaprune.errors import InputError
-from qaprune.evaluate.jsonfile import expect, field, read_json
+from qaprune.jsonfile import expect, field, read_json
 
 
 def read_squad2(path: Path) -> Iterator[Example]:
@@ -52,7 +52,9 @@ def check_answer(answer: Answer, context: str, where: str) -> None:
     """The context must hold the answer's text where the answer says it starts."""
     end = answer.start + len(answer.text)
     if answer.start < 0 or not answer.text or context[answer.start : end] != answer.text:
-        raise InputError(f"{where}: answer {answer.text!r} is not in its context at character {answer.start}")
+        raise InputError(
+            f"{where}: answer {answer.text!r} is not in its context at character {answer.start}"
+        )
 
 
 def squad2_from_rows(rows: Iterable[Mapping[str, Any]], name: str) -> Iterator[Example]:

@@ -38,7 +38,9 @@ def data(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> 
     holdout = sample_questions(holdout, spec["holdout_questions"])
     dev = list(read_dataset(task, _source(spec["dev"], inputs), "validation"))
     _require(dev, spec["dev"])
-    sample = {example.id for example in sample_questions([example for example, _ in dev], spec["dev_questions"])}
+    sample = {
+        example.id for example in sample_questions([example for example, _ in dev], spec["dev_questions"])
+    }
     for name, examples in (("train", train), ("holdout", holdout)):
         write_examples(out / f"{name}.jsonl.gz", examples)
     # The sample comes first, so that rows scored on it alone read a prefix of the windows.
@@ -79,7 +81,9 @@ def split_holdout(examples: list[Example], share: float) -> tuple[list[Example],
     for example in examples:
         by_article[example.article] = by_article.get(example.article, 0) + 1
     if len(by_article) < 2:
-        raise InputError("train: expected at least two articles (titles), to cut a hold-out slice from them")
+        raise InputError(
+            "train: expected at least two articles (titles), to cut a hold-out slice from them"
+        )
     held: set[str] = set()
     count = 0
     for article in sorted(by_article, key=_rank)[:-1]:

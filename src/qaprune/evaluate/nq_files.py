@@ -10,7 +10,7 @@ from typing import Any
 
 from qaprune.data.examples import open_text
 from qaprune.errors import InputError
-from qaprune.evaluate.jsonfile import expect, field, number, read_json, read_json_lines
+from qaprune.jsonfile import expect, field, number, read_json, read_json_lines
 
 YES_NO = ("none", "yes", "no")
 _SPAN_KEYS = ("start_byte", "end_byte", "start_token", "end_token")

@@ -19,8 +19,8 @@ import numpy as np
 
 from qaprune.data.examples import Example
 from qaprune.errors import InputError
-from qaprune.evaluate.jsonfile import expect, field, number, read_json
 from qaprune.evaluate.threshold import cuts, lowest_best
+from qaprune.jsonfile import expect, field, number, read_json
 
 OFFICIAL_NA_THRESHOLD = 1.0  # the script's default --na-prob-thresh
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)

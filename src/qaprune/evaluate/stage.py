@@ -37,7 +37,9 @@ class Squad2Gold:
     def score(self, spans: Predictions, threshold: float) -> tuple[Row, np.ndarray]:
         """The row's figures in per cent, and per question [questions, 3]: em, f1, has_answer."""
         gold = [self.questions[identity] for identity in spans.ids]
-        answered_em, answered_f1 = squad2.score_questions(gold, dict(zip(spans.ids, spans.texts, strict=True)))
+        answered_em, answered_f1 = squad2.score_questions(
+            gold, dict(zip(spans.ids, spans.texts, strict=True))
+        )
         answerable = squad2.has_answer(gold)
         nulls = spans.null_odds > threshold
         em = squad2.with_nulls(answered_em, answerable, nulls)
@@ -99,7 +101,9 @@ class NqGold:
         return row, np.stack([short.is_correct & kept, kept, short.has_gold], 1).astype(float)
 
 
-def evaluate(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+def evaluate(
+    spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
+) -> dict[str, Any]:
     """Predict with every variant, score on dev, and keep predictions and per-question scores."""
     compute = start(spec["compute"], spec["run"]["seed"])
     dev = load_features(inputs["features"] / "dev.safetensors")
@@ -107,7 +111,11 @@ def evaluate(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Calla
     gold = Squad2Gold(inputs["gold"]) if spec["task"] == "squad2" else NqGold(inputs["gold"])
     sample = min(spec["dev_questions"] or dev.questions, dev.questions)
     head = dev.head(sample)
-    shared = {"stride": spec["stride"], "length": spec["length"], "windows_per_question": round(head.windows / sample, 4)}
+    shared = {
+        "stride": spec["stride"],
+        "length": spec["length"],
+        "windows_per_question": round(head.windows / sample, 4),
+    }
     (out / "predictions").mkdir()
     rows: dict[str, Row] = {}
     with open_text(out / "questions.csv.gz", "w") as file:
@@ -141,7 +149,9 @@ def evaluate(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Calla
             log(f"  {key}: F1 {row['f1']:.1f}")
     result = {"run": spec["run"], "task": spec["task"], "questions": sample, "variants": rows}
     (out / "scores.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-    return {"summary": f"{len(rows)} variants on {sample:,} questions, teacher F1 {rows['teacher']['f1']:.1f}"}
+    return {
+        "summary": f"{len(rows)} variants on {sample:,} questions, teacher F1 {rows['teacher']['f1']:.1f}"
+    }
 
 
 def kept_shares(heads: tuple[int, ...], ff: tuple[int, ...], config: dict[str, Any]) -> Row:
@@ -169,5 +179,3 @@ def _first(spans: Predictions, count: int) -> Predictions:
 def _write_questions(writer: Any, key: str, features: Features, per_question: np.ndarray) -> None:
     for identity, group, values in zip(features.ids, features.groups, per_question, strict=True):
         writer.writerow((key, identity, group, *(f"{value:.10g}" for value in values)))
-
-

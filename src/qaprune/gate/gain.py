@@ -32,8 +32,12 @@ class Gain:
         with gated(model) as gates:
             for batch in task.batches(settings["batch_tokens"], settings["windows"], task.seed):
                 size = batch["input_ids"].shape[0]
-                head_gates = [torch.ones(size, width, device=device, requires_grad=True) for width in shape.heads]
-                ff_gates = [torch.ones(size, width, device=device, requires_grad=True) for width in shape.ff]
+                head_gates = [
+                    torch.ones(size, width, device=device, requires_grad=True) for width in shape.heads
+                ]
+                ff_gates = [
+                    torch.ones(size, width, device=device, requires_grad=True) for width in shape.ff
+                ]
                 gates.set(head_gates, ff_gates)
                 # Summed over the batch, so that the gradient of an example's own gates is that example's.
                 loss = span_loss(model, batch) * size

@@ -10,8 +10,8 @@ gradient ascent (Wang, Wohlwend and Lei 2020; as Xia et al. 2022 use it). It tra
 Cost: one forward and backward pass a step, without weight gradients.
 
 Own choices: one gate sample a batch; the target share falls linearly from 1 to the budget over the first
-`warmup` share of the steps; Adam at `lr` for log_alpha and multipliers; log_alpha clamped to +-4.6. Gates are
-ranked by log_alpha; a survivor keeps its median value, z at u = 1/2 without the temperature.
+`warmup` share of the steps; Adam at `lr` for log_alpha and multipliers; log_alpha clamped to +-4.6. Gates
+are ranked by log_alpha; a survivor keeps its deterministic value (their equation 13).
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ class L0:
         model, shape, settings = task.model, task.shape, task.settings
         device = next(model.parameters()).device
         model.eval().requires_grad_(False)
-        heads = torch.full((shape.layers, shape.heads[0]), settings["init_heads"], device=device, requires_grad=True)
+        heads = torch.full(
+            (shape.layers, shape.heads[0]), settings["init_heads"], device=device, requires_grad=True
+        )
         ff = torch.full((shape.layers, shape.ff[0]), settings["init_ff"], device=device, requires_grad=True)
         multipliers = torch.zeros(2, 2, device=device, requires_grad=True)
         optimizer = torch.optim.Adam([heads, ff], lr=settings["lr"])
@@ -93,7 +95,9 @@ class L0:
                 tokens += int(batch["attention_mask"].sum())
                 if (step + 1) % max(1, steps // 5) == 0:
                     kept = " ".join(f"{share:.0%}" for share in shares.tolist())
-                    task.log(f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, open heads and units {kept}")
+                    task.log(
+                        f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, open heads and units {kept}"
+                    )
         values = [gate_value(layer.detach()).cpu().numpy()[None] for layer in (heads, ff)]
         return Scores(
             heads.detach().cpu().numpy()[None], ff.detach().cpu().numpy()[None], *values, windows, tokens

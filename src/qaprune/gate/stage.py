@@ -17,7 +17,9 @@ from qaprune.gate.registry import GateTask, Scores, load_criterion
 from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
 
 
-def gate(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+def gate(
+    spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
+) -> dict[str, Any]:
     """Write `scores.safetensors`: heads [draws, layers, heads] and ff [draws, layers, units]."""
     criterion = load_criterion(spec["criterion"])
     shape = shape_of_config(read_config(inputs["teacher"]))
@@ -58,14 +60,21 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
 
 def check_scores(scores: Scores, shape: EncoderShape, name: str) -> None:
     """Refuse scores of another shape or that are not numbers: the contract of every criterion."""
-    widths = {"heads": shape.heads[0], "ff": shape.ff[0], "head_values": shape.heads[0], "ff_values": shape.ff[0]}
+    widths = {
+        "heads": shape.heads[0],
+        "ff": shape.ff[0],
+        "head_values": shape.heads[0],
+        "ff_values": shape.ff[0],
+    }
     for kind, width in widths.items():
         array = getattr(scores, kind)
         if array is None:
             continue
         if array.ndim != 3 or array.shape[1:] != (shape.layers, width) or not len(array):
             expected = f"[draws, {shape.layers}, {width}]"
-            raise InputError(f"criteria: {name}: {kind}: expected shape {expected}, got {list(array.shape)}")
+            raise InputError(
+                f"criteria: {name}: {kind}: expected shape {expected}, got {list(array.shape)}"
+            )
         if not np.isfinite(array).all():
             raise InputError(f"criteria: {name}: {kind}: scores are not all numbers")
 
@@ -84,5 +93,3 @@ def load_scores(path: Path) -> Scores:
     if not path.exists():
         raise InputError(f"{path}: no such scores file")
     return Scores(**load_file(path))
-
-

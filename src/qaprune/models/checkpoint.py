@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.data.stages import copy_tokenizer
-from qaprune.errors import InputError
+from qaprune.jsonfile import read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,7 +20,9 @@ def save_checkpoint(
     model.config.no_answer_threshold = threshold
     model.to("cpu").save_pretrained(out)
     copy_tokenizer(tokenizer, out)
-    (out / "variant.json").write_text(json.dumps(variant, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    (out / "variant.json").write_text(
+        json.dumps(variant, indent=1, sort_keys=True) + "\n", encoding="utf-8"
+    )
     (out / "README.md").write_text(_card(variant), encoding="utf-8")
 
 
@@ -50,8 +52,4 @@ The answer is "none" where the null score exceeds the best span's by more than `
 
 def read_variant(checkpoint: Path) -> dict[str, Any]:
     """The facts that a checkpoint's own stage, and those before it, wrote down."""
-    path = checkpoint / "variant.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a checkpoint written by a stage") from None
+    return read_json(checkpoint / "variant.json")

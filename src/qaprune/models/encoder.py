@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.errors import InputError
+from qaprune.jsonfile import expect, read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -43,13 +43,8 @@ def shape_of_config(config: dict[str, Any]) -> EncoderShape:
 def read_config(checkpoint: Path) -> dict[str, Any]:
     """A checkpoint's `config.json`, checked to be an architecture of this project."""
     path = checkpoint / "config.json"
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; expected a Hugging Face checkpoint folder") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: invalid JSON at line {error.lineno}") from None
-    model_type = config.get("model_type") if isinstance(config, dict) else None
+    config = expect(read_json(path), dict, str(path))
+    model_type = config.get("model_type")
     if architecture_of(model_type) not in ARCHITECTURES:
         raise InputError(f"{path}: model_type: expected bert or roberta, got {model_type!r}")
     return config
@@ -91,10 +86,14 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
         raise InputError(f"{checkpoint}: no model.safetensors; only safetensors weights are read")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    changes = {} if dropout is None else {
-        "hidden_dropout_prob": dropout,
-        "attention_probs_dropout_prob": dropout,
-    }
+    changes = (
+        {}
+        if dropout is None
+        else {
+            "hidden_dropout_prob": dropout,
+            "attention_probs_dropout_prob": dropout,
+        }
+    )
     try:
         return AutoModelForQuestionAnswering.from_pretrained(
             checkpoint,
@@ -106,7 +105,9 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
         )
     except Exception as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise InputError(f"{checkpoint}: cannot be loaded as a question-answering model: {reason}") from error
+        raise InputError(
+            f"{checkpoint}: cannot be loaded as a question-answering model: {reason}"
+        ) from error
 
 
 def model_shape(model: nn.Module) -> EncoderShape:

@@ -59,4 +59,3 @@ class PrunedRobertaConfig(PrunedWidths, RobertaConfig):
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
     no_answer_threshold: float | int = 0.0
-

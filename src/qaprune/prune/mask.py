@@ -9,10 +9,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from qaprune.budget import Budget
 from qaprune.errors import InputError
 from qaprune.models.cost import encoder_flops, head_flops, unit_flops
 from qaprune.models.encoder import EncoderShape
-from qaprune.budget import Budget
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def keep_highest(
 
 
 def whole_layer_mask(order: np.ndarray, shape: EncoderShape, budget: Budget, length: int) -> Mask:
-    """Keep whole layers, the highest in `order` [layers] first, as many as come nearest to the budget's FLOPs."""
+    """Keep whole layers, highest in `order` [layers] first, as many as the budget's FLOPs pay for."""
     heads, units = sum(shape.heads) * budget.heads / 100, sum(shape.ff) * budget.ff / 100
     target = heads * head_flops(shape, length) + units * unit_flops(shape, length)
     full = encoder_flops(shape, length) - 4 * length * shape.hidden
@@ -95,7 +95,9 @@ def load_mask(path: Path) -> Mask:
             layers = len(names) // 2
             expected = {f"layer.{i}.{kind}" for i in range(layers) for kind in ("heads", "ff")}
             if not layers or names != expected:
-                raise InputError(f"{path}: expected tensors layer.<i>.heads and layer.<i>.ff for each layer")
+                raise InputError(
+                    f"{path}: expected tensors layer.<i>.heads and layer.<i>.ff for each layer"
+                )
             heads, ff = (
                 tuple(file.get_tensor(f"layer.{i}.{kind}").astype(np.float32) for i in range(layers))
                 for kind in ("heads", "ff")

@@ -37,7 +37,7 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
     for i, layer in enumerate(layers):
         state.update(_sliced_layer(layer, f"{prefix}.{i}.", mask.heads[i], mask.ff[i], shape.head_size))
     wanted = smaller.state_dict().keys()
-    # Row-major copies: a sliced view keeps its strides, and a reloaded checkpoint would differ in the last bit.
+    # Row-major copies: a view keeps its strides, and a reloaded checkpoint would compute other last bits.
     weights = {name: state[name].clone(memory_format=torch.contiguous_format) for name in wanted}
     smaller.load_state_dict(weights, assign=True)
     _fill_buffers(smaller, model)

@@ -18,7 +18,9 @@ from qaprune.stage import read_stage
 from qaprune.train.compute import start
 
 
-def select(scores: Scores, draw: int, budget: Budget, shape: EncoderShape, whole_layers: bool, length: int) -> Mask:
+def select(
+    scores: Scores, draw: int, budget: Budget, shape: EncoderShape, whole_layers: bool, length: int
+) -> Mask:
     """One draw's mask for a budget. Whole-layer criteria match the budget's FLOPs at `length` tokens."""
     if whole_layers:
         return whole_layer_mask(scores.heads[draw].mean(1), shape, budget, length)
@@ -32,7 +34,9 @@ def select(scores: Scores, draw: int, budget: Budget, shape: EncoderShape, whole
     return Mask(**kept)
 
 
-def prune(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]) -> dict[str, Any]:
+def prune(
+    spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
+) -> dict[str, Any]:
     """Slice the teacher for every draw of an operating point.
 
     Draw 0 is the checkpoint of the stage's own folder, the one that recovery continues from; further
@@ -55,7 +59,10 @@ def prune(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callabl
         ]
         gate = read_stage(inputs["gate"])["result"]
     holdout = Holdout(
-        inputs["features"] / "holdout.safetensors", inputs["holdout"], spec["task"], spec["max_answer_tokens"]
+        inputs["features"] / "holdout.safetensors",
+        inputs["holdout"],
+        spec["task"],
+        spec["max_answer_tokens"],
     )
     (out / "masks").mkdir()
     (out / "draws").mkdir()

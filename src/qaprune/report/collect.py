@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from qaprune.data.examples import open_text
 from qaprune.errors import InputError
+from qaprune.jsonfile import read_json
 from qaprune.report.intervals import GroupSums, group_sums
 
 Setting = tuple[int, int, str, str, str]
@@ -62,7 +62,7 @@ def collect(evaluate: list[Path], profile: list[Path]) -> list[Run]:
 
 def read_run(evaluate: Path, profile: Path | None) -> Run:
     """Read one run and check that its parts agree."""
-    scores = _read_json(evaluate / "scores.json")
+    scores = read_json(evaluate / "scores.json")
     try:
         run, variants = scores["run"], scores["variants"]
         model, dataset, seed = run["model"], run["dataset"], run["seed"]
@@ -111,8 +111,8 @@ def read_questions(path: Path) -> tuple[GroupSums, int]:
 
 def read_timings(folder: Path) -> Timings:
     """Read samples.csv.gz, cells.json and environment.json of one profile folder."""
-    described = _read_json(folder / "cells.json")
-    environment = _read_json(folder / "environment.json")
+    described = read_json(folder / "cells.json")
+    environment = read_json(folder / "environment.json")
     columns = _read_columns(folder / "samples.csv.gz")
     seconds: dict[tuple[Setting, str], dict[int, float]] = {}
     try:
@@ -141,18 +141,6 @@ def _check_agreement(folder: Path, variants: dict[str, dict], sums: GroupSums) -
                 f"{folder / 'scores.json'}: {key}: f1 is {scores.get('f1')}, but its questions give "
                 f"{recomputed[key]:.4f}"
             )
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise InputError(f"{path}: expected this file; the stage before the report writes it") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno}: not JSON ({error.msg})") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{path}: expected a JSON object")
-    return value
 
 
 def _read_columns(path: Path) -> dict[str, list[str]]:

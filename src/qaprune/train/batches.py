@@ -21,7 +21,9 @@ def padded_length(length: int) -> int:
     return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
-def plan_batches(lengths: np.ndarray, tokens: int, generator: np.random.Generator | None) -> list[np.ndarray]:
+def plan_batches(
+    lengths: np.ndarray, tokens: int, generator: np.random.Generator | None
+) -> list[np.ndarray]:
     """Cut windows into batches of at most `tokens` padded tokens (at least one window each).
 
     With a generator: shuffled, sorted by length inside pools, batches shuffled again. Without: all sorted

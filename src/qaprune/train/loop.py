@@ -45,7 +45,9 @@ def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.op
     return torch.optim.AdamW(groups, lr=lr, fused=True)
 
 
-def training_loss(settings: dict[str, Any]) -> Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]:
+def training_loss(
+    settings: dict[str, Any],
+) -> Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]:
     """The gold loss, or a mix of it with distillation where the settings have a temperature.
 
     `weight` is the share of the distillation term.
@@ -102,7 +104,12 @@ def fit(
                 mean = torch.stack(losses[-50:]).mean().item()
                 _check_finite(mean, label, step, features, windows)
                 seconds = time.perf_counter() - began
-                row = {"step": step + 1, "loss": round(mean, 5), "tokens": tokens, "seconds": round(seconds, 2)}
+                row = {
+                    "step": step + 1,
+                    "loss": round(mean, 5),
+                    "tokens": tokens,
+                    "seconds": round(seconds, 2),
+                }
                 log.write(json.dumps(row) + "\n")
                 log.flush()
                 bar.report(f"loss {mean:.3f}, {tokens / seconds:,.0f} tokens/s")

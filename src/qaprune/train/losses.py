@@ -22,9 +22,7 @@ def gold_loss(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Ten
     return functional.cross_entropy(logits.flatten(0, 1), gold.flatten())
 
 
-def distillation_loss(
-    logits: torch.Tensor, teacher: torch.Tensor, temperature: float
-) -> torch.Tensor:
+def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """T^2 KL(teacher || student) at temperature T, mean over start and end (Hinton et al. 2015).
 
     Both [2, batch, length], padding at minus infinity.

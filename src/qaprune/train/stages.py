@@ -23,7 +23,10 @@ Log = Callable[[str], None]
 
 def _holdout(spec: dict[str, Any], inputs: dict[str, Path]) -> Holdout:
     return Holdout(
-        inputs["features"] / "holdout.safetensors", inputs["holdout"], spec["task"], spec["max_answer_tokens"]
+        inputs["features"] / "holdout.safetensors",
+        inputs["holdout"],
+        spec["task"],
+        spec["max_answer_tokens"],
     )
 
 
@@ -45,7 +48,9 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     model = load_model(source, compute.attention, settings["dropout"])
     steps = None
     if not given:
-        steps = fit(model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"])
+        steps = fit(
+            model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"]
+        )
     threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
     if spec["teacher_logits"]:
         save_logits(out / "logits.safetensors", predict_logits(model, train, compute))
@@ -87,5 +92,3 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     }
     save_checkpoint(model, out, inputs["model"], threshold, variant)
     return {"summary": _summary(steps, f1), **variant}
-
-
