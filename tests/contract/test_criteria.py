@@ -113,7 +113,7 @@ def test_gain_is_the_sum_of_absolute_gradients_of_single_examples():
 
 
 def test_l0_drives_the_open_share_to_the_budget():
-    from qaprune.gate.l0 import open_probability
+    from qaprune.gate.hard_concrete import open_probability
 
     model, features = make_model("bert"), make_features()
     settings = SETTINGS["l0"] | {"steps": 300, "lr": 0.1}

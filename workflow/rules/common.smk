@@ -16,8 +16,8 @@ except InputError as error:
 OUT = PLAN.out
 LOGS = f"{OUT}/logs"
 ENVIRONMENT = "../../environment.yml"
-# The interpreter that runs Snakemake: a plain `python` in a shell may be another one.
-QAPRUNE = f"{sys.executable} -m qaprune"
+# The interpreter that runs Snakemake comes first: a plain `python` in a shell may be another one.
+shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
 wildcard_constraints:

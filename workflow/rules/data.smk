@@ -8,7 +8,7 @@ rule corpus:
     params:
         spec=spec("corpus"),
     shell:
-        "{QAPRUNE} corpus --spec {params.spec:q} --out {output.stage} --log {log}"
+        "qaprune corpus --spec {params.spec:q} --out {output.stage} --log {log}"
 
 
 rule data:
@@ -28,7 +28,7 @@ rule data:
         spec=spec("data"),
         corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     shell:
-        "{QAPRUNE} data --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
+        "qaprune data --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
 
 
 rule encoder:
@@ -44,7 +44,7 @@ rule encoder:
         spec=spec("encoder"),
         corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     shell:
-        "{QAPRUNE} encoder --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
+        "qaprune encoder --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
 
 
 rule features:
@@ -62,5 +62,5 @@ rule features:
     params:
         spec=spec("features"),
     shell:
-        "{QAPRUNE} features --spec {params.spec:q} --train {input.train} --holdout {input.holdout}"
+        "qaprune features --spec {params.spec:q} --train {input.train} --holdout {input.holdout}"
         " --dev {input.dev} --encoder {input.encoder} --out {output.stage} --log {log}"

@@ -18,5 +18,5 @@ rule evaluate:
         spec=spec("evaluate"),
         variants=variant_options(),
     shell:
-        "{QAPRUNE} evaluate --spec {params.spec:q} {params.variants} --features {input.features}"
+        "qaprune evaluate --spec {params.spec:q} {params.variants} --features {input.features}"
         " --dev {input.dev} --gold {input.gold} --out {output.stage} --log {log}"

@@ -15,5 +15,5 @@ rule gate:
     params:
         spec=spec("gate"),
     shell:
-        "{QAPRUNE} gate --spec {params.spec:q} --teacher {input.teacher}"
+        "qaprune gate --spec {params.spec:q} --teacher {input.teacher}"
         " --features {input.features} --out {output.stage} --log {log}"

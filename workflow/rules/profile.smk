@@ -17,5 +17,5 @@ rule profile:
         spec=spec("profile"),
         variants=variant_options(timed=True),
     shell:
-        "{QAPRUNE} profile --spec {params.spec:q} {params.variants}"
+        "qaprune profile --spec {params.spec:q} {params.variants}"
         " --features {input.features} --out {output.stage} --log {log}"

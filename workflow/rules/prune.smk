@@ -19,5 +19,5 @@ rule prune:
     params:
         spec=spec("prune"),
     shell:
-        "{QAPRUNE} prune --spec {params.spec:q} --teacher {input.teacher} --gate {input.gate}"
+        "qaprune prune --spec {params.spec:q} --teacher {input.teacher} --gate {input.gate}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -18,7 +18,7 @@ rule recover:
     params:
         spec=spec("recover"),
     shell:
-        "{QAPRUNE} recover --spec {params.spec:q} --model {input.model} --logits {input.logits}"
+        "qaprune recover --spec {params.spec:q} --model {input.model} --logits {input.logits}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
 
 
@@ -41,5 +41,5 @@ rule teacher_plus:
     params:
         spec=lambda wildcards: spec_json(PLAN.spec("recover", run=wildcards.run, kind="teacher+")),
     shell:
-        "{QAPRUNE} recover --spec {params.spec:q} --model {input.model}"
+        "qaprune recover --spec {params.spec:q} --model {input.model}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -18,5 +18,5 @@ rule report:
     params:
         spec=spec("report"),
     shell:
-        "{QAPRUNE} report --spec {params.spec:q} --evaluate {input.evaluate}"
+        "qaprune report --spec {params.spec:q} --evaluate {input.evaluate}"
         " --profile {input.profile} --out {output.stage} --log {log}"

@@ -17,5 +17,5 @@ rule teacher:
     params:
         spec=spec("teacher"),
     shell:
-        "{QAPRUNE} teacher --spec {params.spec:q} --encoder {input.encoder}"
+        "qaprune teacher --spec {params.spec:q} --encoder {input.encoder}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -21,7 +21,7 @@ PARAGRAPHS_PER_ARTICLE = 2
 UNANSWERABLE = 1 / 3
 EVENTS_PER_PARAGRAPH = 4
 NQ_PARAGRAPHS = 4
-NQ_EVENTS = 5
+NQ_EVENTS = 4
 DEV_ANNOTATORS = 5
 TRAIN_NAMES, DEV_NAMES = 9_000, 4_500
 
@@ -126,9 +126,10 @@ def _ask(
     """
     every = [(event, slot) for event, values in entity.facts.items() for slot in values]
     every += [("count", noun) for noun in entity.counts]
-    events = {event for event, _ in stated}
-    near = [key for key in every if key not in stated and key[0] in events]
-    far = [key for key in every if key not in stated]
+    told = {event for event, _ in stated} - {"count"}
+    unstated = [key for key in every if key not in stated]
+    near = [key for key in unstated if key[0] in told]
+    far = [key for key in unstated if key[0] not in told]
     answerable = rng.sample(sorted(stated), len(stated))
     for _ in range(questions):
         draw = rng.random()
@@ -137,7 +138,7 @@ def _ask(
         elif draw < UNANSWERABLE * 0.06:
             yield rng.choice(sorted(stated)), entity.other
         else:
-            yield rng.choice(near if near and draw < UNANSWERABLE * 0.35 else far), entity.name
+            yield rng.choice(near if near and draw < UNANSWERABLE * 0.35 else far or unstated), entity.name
 
 
 def _gold(

@@ -23,10 +23,10 @@ SLOTS_TOLD = (1, 1, 1, 1, 2)
 JOINED = 0.3
 
 QUESTIONS = {
-    "agent": ("who {verb} {name}", "which party {verb} {name}", "who led the {noun} of {name}"),
-    "time": ("when was {name} {verb}", "what year saw {name} {verb}", "when was the {noun} of {name}"),
-    "place": ("where was {name} {verb}", "which town saw {name} {verb}", "where was the {noun} of {name}"),
-    "price": ("how much was {name} {verb} for", "what did the {noun} of {name} cost"),
+    "agent": ("who {verb} {name}", "which party {verb} {name}", "who was it that {verb} {name}"),
+    "time": ("when was {name} {verb}", "what year saw {name} {verb}", "in what year was {name} {verb}"),
+    "place": ("where was {name} {verb}", "which town saw {name} {verb}", "at what place was {name} {verb}"),
+    "price": ("how much was {name} {verb} for", "for what sum was {name} {verb}"),
 }
 
 FactKey = tuple[str, str]
@@ -175,9 +175,7 @@ def count_clause(rng: random.Random, entity: Entity, noun: str) -> str:
 
 def filler(rng: random.Random, entity: Entity, names: Names) -> str:
     """One clause that answers no question."""
-    return rng.choice(words.FILLERS).format(
-        person=names.person(), place=names.place(), time=_time(rng), other=entity.other
-    )
+    return rng.choice(words.FILLERS).format(person=names.person(), place=names.place(), other=entity.other)
 
 
 def introduction(rng: random.Random, entity: Entity) -> str:
@@ -220,5 +218,4 @@ def question(rng: random.Random, key: FactKey, name: str) -> str:
     event, slot = key
     if event == "count":
         return rng.choice((f"how many {slot} did {name} have", f"what number of {slot} did {name} have"))
-    verb, noun = rng.choice(EVENTS[event].verbs), rng.choice(EVENTS[event].nouns)
-    return rng.choice(QUESTIONS[slot]).format(verb=verb, noun=noun, name=name)
+    return rng.choice(QUESTIONS[slot]).format(verb=rng.choice(EVENTS[event].verbs), name=name)

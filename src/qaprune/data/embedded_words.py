@@ -66,19 +66,18 @@ MONTHS = (
     "July", "August", "September", "October", "November", "December",
 )  # fmt: skip
 
-# Clauses that answer no question. {person}, {place}, {time} occur nowhere else in the passage; {other} is
+# Clauses that answer no question. {person} and {place} occur nowhere else in the passage; {other} is
 # another entity of the same kind, which unanswerable questions may ask about.
 FILLERS: tuple[str, ...] = (
     "few records of its early years survive",
     "local people still speak of it with pride",
-    "{person} , a poet from {place} , once wrote a song about it",
     "{other} is often mistaken for it",
-    "a street near {place} bears the same name",
-    "much of what was said about it before {time} has proved false",
-    "{person} later called it a wonder of the age",
-    "children from {place} learn about it at school",
     "unlike {other} , it rarely appears in guidebooks",
-    "a stamp that shows it was sold in {time}",
+    "children still learn about it at school",
+    "an old song calls it a wonder of the age",
+    "much of what was said about it has proved false",
+    "{person} once wrote a song about it",
+    "a street near {place} bears the same name",
 )
 
 # Invented names: a first and a second syllable from two lists, which every tokenizer can learn as pieces.

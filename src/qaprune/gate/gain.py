@@ -8,11 +8,7 @@ layer, since heads and units are ranked over the whole model as they are.
 
 from __future__ import annotations
 
-import torch
-
-from qaprune.gate.gates import gated
 from qaprune.gate.registry import GateTask, Scores
-from qaprune.train.losses import span_loss
 
 
 class Gain:
@@ -23,6 +19,12 @@ class Gain:
 
     def score(self, task: GateTask) -> Scores:
         """Accumulate |dL/dg| over `settings["windows"]` windows."""
+        # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
+        import torch
+
+        from qaprune.gate.gates import gated
+        from qaprune.train.losses import span_loss
+
         model, shape, settings = task.model, task.shape, task.settings
         device = next(model.parameters()).device
         heads = torch.zeros(shape.layers, shape.heads[0], device=device)

@@ -16,39 +16,7 @@ are ranked by log_alpha; a survivor keeps its deterministic value (their equatio
 
 from __future__ import annotations
 
-import math
-
-import torch
-
-from qaprune.gate.gates import gated
 from qaprune.gate.registry import GateTask, Scores
-from qaprune.train.losses import span_loss
-
-BETA, GAMMA, ZETA = 2 / 3, -0.1, 1.1
-CLAMP = 4.6
-
-
-def sample_gates(log_alpha: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """One hard-concrete sample for each gate, differentiable in `log_alpha`; same shape, in [0, 1]."""
-    noise = torch.rand(log_alpha.shape, generator=generator).clamp(1e-6, 1 - 1e-6).to(log_alpha)
-    concrete = torch.sigmoid((torch.logit(noise) + log_alpha) / BETA)
-    return (concrete * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
-
-
-def open_probability(log_alpha: torch.Tensor) -> torch.Tensor:
-    """P(gate > 0)."""
-    return torch.sigmoid(log_alpha - BETA * math.log(-GAMMA / ZETA))
-
-
-def gate_value(log_alpha: torch.Tensor) -> torch.Tensor:
-    """The deterministic gate used after training (their equation 13)."""
-    return (torch.sigmoid(log_alpha) * (ZETA - GAMMA) + GAMMA).clamp(0, 1)
-
-
-def sparsity_penalty(shares: torch.Tensor, target: torch.Tensor, multipliers: torch.Tensor) -> torch.Tensor:
-    """Lagrangian terms of the open shares [kinds] against their targets; multipliers [2, kinds]."""
-    gap = shares - target
-    return (multipliers[0] * gap + multipliers[1] * gap**2).sum()
 
 
 class L0:
@@ -59,6 +27,19 @@ class L0:
 
     def score(self, task: GateTask) -> Scores:
         """Train log_alpha for `steps` steps; scores are log_alpha, values the deterministic gates."""
+        # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
+        import torch
+
+        from qaprune.gate.gates import gated
+        from qaprune.gate.hard_concrete import (
+            CLAMP,
+            gate_value,
+            open_probability,
+            sample_gates,
+            sparsity_penalty,
+        )
+        from qaprune.train.losses import span_loss
+
         model, shape, settings = task.model, task.shape, task.settings
         device = next(model.parameters()).device
         model.eval().requires_grad_(False)
