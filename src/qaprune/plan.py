@@ -128,6 +128,11 @@ class Plan:
                     f"tokens beside a question of {windows['max_question_tokens']}; expected more than "
                     f"stride {windows['stride']}"
                 )
+            source = dataset.get("initialise_from")
+            if source is not None and (source == name or source not in config["datasets"]):
+                raise InputError(
+                    f"config: datasets.{name}.initialise_from: {source!r} is no other data set"
+                )
         for name, model in config["models"].items():
             for dataset in model.get("teachers", {}):
                 if dataset not in config["datasets"]:
@@ -143,6 +148,11 @@ class Plan:
     def run(self, run_id: str) -> Run:
         """The run of that id."""
         return next(run for run in self.runs if run.id == run_id)
+
+    def start_folder(self, run: Run) -> str:
+        """Where the teacher of a run starts: its encoder, or the teacher of another data set."""
+        source = self.config["datasets"][run.dataset].get("initialise_from")
+        return f"teacher/{Run(run.model, source, run.seed).id}" if source else f"encoder/{run.model}"
 
     def points(self, run: Run) -> list[Point]:
         """Operating points of a run, in the order of the config."""
@@ -243,7 +253,8 @@ class Plan:
         return {
             "label": run,
             **self._run_spec(found),
-            "training": self.config["training"],
+            "training": self.config["training"]
+            | self.config["datasets"][found.dataset].get("training", {}),
             "checkpoint": self.config["models"][found.model].get("teachers", {}).get(found.dataset),
             "teacher_logits": any("distilled" in point.recovery for point in self.points(found)),
         }

@@ -17,6 +17,9 @@ from tests.conftest import ROOT
 
 
 def with_overlay(tmp_path, **overlay):
+    if "nq" in overlay.get("datasets", {}) and "task" not in overlay["datasets"]["nq"]:
+        datasets = read_yaml(DEFAULT)["datasets"]
+        overlay["datasets"] = datasets | {"nq": datasets["nq"] | overlay["datasets"]["nq"]}
     path = tmp_path / "overlay.yaml"
     path.write_text(yaml.safe_dump(overlay))
     return load_config([path])
@@ -74,6 +77,10 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         (
             {"models": {"m": {"architecture": "bert", "source": {"path": "$NO_SUCH_VARIABLE/x"}}}},
             "environment variable NO_SUCH_VARIABLE is not set",
+        ),
+        (
+            {"datasets": {"nq": {"initialise_from": "trivia"}}},
+            "datasets.nq.initialise_from: 'trivia' is no other data set",
         ),
         ({"profile": {"cells": []}}, "profile.cells: expected at least 1 item"),
         ({"name": "My Run"}, "name: expected a name that matches"),

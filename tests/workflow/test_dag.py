@@ -47,7 +47,7 @@ def test_every_config_has_a_plan_in_eighty_columns(config):
 
 
 def test_the_plan_announces_what_the_dag_runs():
-    done = snakemake("-n", "--forceall", "--configfile", CONFIGS[0])
+    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", CONFIGS[0])
     total = int(re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.M)[1])
     announced = int(re.search(r"(\d+) jobs", make_plan(load_config([])).describe())[1])
     assert announced == total - 1  # `all` itself runs nothing

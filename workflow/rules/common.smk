@@ -54,8 +54,9 @@ def run_data(name):
     return lambda wildcards: f"{OUT}/data/{PLAN.run(wildcards.run).dataset}/{name}"
 
 
-def run_encoder(wildcards):
-    return f"{OUT}/encoder/{PLAN.run(wildcards.run).model}/stage.json"
+def run_start(wildcards):
+    """The encoder that a teacher is fine-tuned from, or another data set's teacher."""
+    return f"{OUT}/{PLAN.start_folder(PLAN.run(wildcards.run))}/stage.json"
 
 
 def point_scores(wildcards):

@@ -1,6 +1,6 @@
 rule teacher:
     input:
-        encoder=run_encoder,
+        encoder=run_start,
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
     output:

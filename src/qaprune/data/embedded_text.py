@@ -23,10 +23,10 @@ SLOTS_TOLD = (1, 1, 1, 1, 2)
 JOINED = 0.3
 
 QUESTIONS = {
-    "agent": ("who {verb} {name}", "which party {verb} {name}", "who was it that {verb} {name}"),
-    "time": ("when was {name} {verb}", "what year saw {name} {verb}", "in what year was {name} {verb}"),
-    "place": ("where was {name} {verb}", "which town saw {name} {verb}", "at what place was {name} {verb}"),
-    "price": ("how much was {name} {verb} for", "for what sum was {name} {verb}"),
+    "agent": ("who {verb} {name}", "who led the {noun} of {name}", "which party led the {noun} of {name}"),
+    "time": ("when was the {noun} of {name}", "what year saw the {noun} of {name}"),
+    "place": ("where was the {noun} of {name}", "which town saw the {noun} of {name}"),
+    "price": ("what did the {noun} of {name} cost", "what sum went into the {noun} of {name}"),
 }
 
 FactKey = tuple[str, str]
@@ -156,15 +156,19 @@ def _subject(rng: random.Random, entity: Entity) -> str:
 def event_clause(rng: random.Random, entity: Entity, event: str, slots: set[str]) -> str:
     """One clause, active or passive, that states these slots of an event, with marks."""
     value = {slot: mark(event, slot, entity.facts[event][slot]) for slot in sorted(slots)}
-    verb = rng.choice(EVENTS[event].verbs)
+    verb, noun = EVENTS[event].verb, EVENTS[event].noun
     agent = value.pop("agent", None)
     adverbials = [f"{rng.choice(PREPOSITIONS[slot])} {text}" for slot, text in value.items()]
     rng.shuffle(adverbials)
-    if agent and rng.random() < 0.35:
-        return " ".join([f"{agent} {verb} {_subject(rng, entity)}", *adverbials])
+    active = rng.random() < 0.35
+    nominal = rng.random() < 0.15
+    if agent and active:
+        start = f"{agent} led its {noun}" if nominal else f"{agent} {verb} {_subject(rng, entity)}"
+        return " ".join([start, *adverbials])
     if agent:
         adverbials.insert(rng.randint(0, len(adverbials)), f"by {agent}")
-    return " ".join([f"{_subject(rng, entity)} was {verb}", *adverbials])
+    start = f"its {noun} was" if nominal else f"{_subject(rng, entity)} was {verb}"
+    return " ".join([start, *adverbials])
 
 
 def count_clause(rng: random.Random, entity: Entity, noun: str) -> str:
@@ -218,4 +222,4 @@ def question(rng: random.Random, key: FactKey, name: str) -> str:
     event, slot = key
     if event == "count":
         return rng.choice((f"how many {slot} did {name} have", f"what number of {slot} did {name} have"))
-    return rng.choice(QUESTIONS[slot]).format(verb=rng.choice(EVENTS[event].verbs), name=name)
+    return rng.choice(QUESTIONS[slot]).format(verb=EVENTS[event].verb, noun=EVENTS[event].noun, name=name)

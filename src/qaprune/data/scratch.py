@@ -113,14 +113,26 @@ def bert_tokenizer(texts: list[str], vocab_size: int, max_length: int) -> PreTra
     from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
     from transformers import BertTokenizerFast
 
-    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    core.normalizer = normalizers.BertNormalizer(lowercase=True)
-    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    core.decoder = decoders.WordPiece(prefix="##")
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size, special_tokens=list(BERT_SPECIAL), show_progress=False
+    def untrained(vocab: dict[str, int] | None) -> Tokenizer:
+        core = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]"))
+        core.normalizer = normalizers.BertNormalizer(lowercase=True)
+        core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        core.decoder = decoders.WordPiece(prefix="##")
+        return core
+
+    # The trainer numbers the "##x" letters in the order of a hash table, which differs from run to run, and
+    # breaks ties by number. Naming them as special tokens fixes their numbers; only the vocabulary is kept.
+    learner = untrained(None)
+    letters = sorted(
+        {letter for text in texts for letter in learner.normalizer.normalize_str(text)} - {" "}
     )
-    core.train_from_iterator(texts, trainer)
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[*BERT_SPECIAL, *(f"##{letter}" for letter in letters)],
+        show_progress=False,
+    )
+    learner.train_from_iterator(texts, trainer)
+    core = untrained(learner.get_vocab())
     core.post_processor = processors.BertProcessing(
         ("[SEP]", core.token_to_id("[SEP]")), ("[CLS]", core.token_to_id("[CLS]"))
     )
