@@ -94,10 +94,17 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_other_weights(encoders,
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
-def test_padding_and_unused_words_do_not_leak(encoders, architecture):
-    config = json.loads((encoders / architecture / "config.json").read_text())
+def test_the_embedded_encoders_stay_under_two_million_parameters(encoders, architecture, tmp_path):
+    from safetensors.numpy import load_file
+
+    from qaprune.config import DEFAULT, read_yaml
+
+    shape = read_yaml(DEFAULT)["models"][architecture]["source"]["scratch"]
+    build_encoder(architecture, TEXTS, tmp_path, 0, **shape)
+    config = json.loads((tmp_path / "config.json").read_text())
     assert config["model_type"] == architecture
-    assert config["vocab_size"] <= SHAPE["vocab_size"]
+    unused = (shape["vocab_size"] - config["vocab_size"]) * shape["hidden"]
+    assert sum(w.size for w in load_file(tmp_path / "model.safetensors").values()) + unused <= 2_000_000
 
 
 @pytest.mark.parametrize(

@@ -37,12 +37,14 @@ def schedule(step: int, total: int, warmup: float) -> float:
     return min((step + 1) / rise, (total - step) / max(1, total - rise + 1), 1.0)
 
 
-def make_optimizer(model: nn.Module, lr: float, weight_decay: float) -> torch.optim.Optimizer:
+def make_optimizer(
+    model: nn.Module, lr: float, weight_decay: float, beta2: float = 0.999
+) -> torch.optim.Optimizer:
     """AdamW; biases and LayerNorms are not decayed."""
     decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, fused=True)
+    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=True)
 
 
 def training_loss(
@@ -81,7 +83,8 @@ def fit(
     plans = _epoch_plans(features, settings, seed)
     total = len(plans)
     loss_of = training_loss(settings)
-    optimizer = make_optimizer(model, settings["lr"], settings["weight_decay"])
+    beta2 = settings.get("beta2", 0.999)
+    optimizer = make_optimizer(model, settings["lr"], settings["weight_decay"], beta2)
     rate = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: schedule(step, total, settings["warmup"]) if step < total else 0.0
     )
