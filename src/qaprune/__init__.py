@@ -4,6 +4,8 @@ Importing the package makes `AutoModelForQuestionAnswering.from_pretrained` load
 registration waits until transformers itself is imported, so that commands that need no model start at once.
 """
 
+from importlib import import_module
+
 import wrapt
 
 __version__ = "0.1.0"
@@ -11,6 +13,4 @@ __version__ = "0.1.0"
 
 @wrapt.when_imported("transformers")
 def _register_pruned_models(_module: object) -> None:
-    from qaprune.models.pruned import register
-
-    register()
+    import_module("qaprune.models.pruned")  # registers itself, and may be the very import that is under way

@@ -44,13 +44,18 @@ def test_only_safetensors_are_written(sliced, tmp_path):
     assert not [path for path in tmp_path.iterdir() if path.suffix in {".bin", ".pt", ".pkl"}]
 
 
-def test_import_order_does_not_matter(sliced, tmp_path):
-    """transformers first and qaprune second, in a fresh process, as a user's script may have it."""
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "from transformers import AutoModelForQuestionAnswering as A; import qaprune",
+        "import qaprune; from transformers import AutoModelForQuestionAnswering as A",
+        "import qaprune.models.pruned; from transformers import AutoModelForQuestionAnswering as A",
+    ],
+)
+def test_import_order_does_not_matter(sliced, tmp_path, imports):
+    """In a fresh process, in any order that a user's script may have."""
     sliced.save_pretrained(tmp_path)
-    code = (
-        "from transformers import AutoModelForQuestionAnswering as A; import qaprune; "
-        f"print(type(A.from_pretrained({str(tmp_path)!r})).__name__)"
-    )
+    code = f"{imports}; print(type(A.from_pretrained({str(tmp_path)!r})).__name__)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == type(sliced).__name__
 

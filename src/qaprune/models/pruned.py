@@ -83,11 +83,9 @@ class PrunedRobertaForQuestionAnswering(_PrunedLayers, RobertaForQuestionAnsweri
     config_class = PrunedRobertaConfig
 
 
-def register() -> None:
-    """Make the auto classes know the pruned configs and models."""
-    for config, model in (
-        (PrunedBertConfig, PrunedBertForQuestionAnswering),
-        (PrunedRobertaConfig, PrunedRobertaForQuestionAnswering),
-    ):
-        AutoConfig.register(config.model_type, config, exist_ok=True)
-        AutoModelForQuestionAnswering.register(config, model, exist_ok=True)
+for _config, _model in (
+    (PrunedBertConfig, PrunedBertForQuestionAnswering),
+    (PrunedRobertaConfig, PrunedRobertaForQuestionAnswering),
+):
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    AutoModelForQuestionAnswering.register(_config, _model, exist_ok=True)
