@@ -10,7 +10,7 @@ import torch
 
 from qaprune.data.features import Features, batch_inputs
 
-LENGTH_STEP = 32
+LENGTH_STEP = 16
 """Padded lengths are multiples of this: a few shapes instead of hundreds."""
 
 _POOL = 50
