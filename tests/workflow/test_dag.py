@@ -6,12 +6,14 @@ import os
 import re
 import subprocess
 import sys
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 
 import pytest
 import yaml
 
-from qaprune.config import load_config
+from qaprune.config import DEFAULT, load_config, read_yaml
 from qaprune.plan import VERSIONS, make_plan, spec_json
 from tests.conftest import ROOT
 
@@ -122,6 +124,15 @@ def test_an_edit_changes_only_the_specs_that_read_it(change, stages):
     before = all_specs(load_config([]))
     after = all_specs(load_config([], change))
     assert {stage for stage in VERSIONS if before[stage] != after[stage]} == stages
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_no_toy_setting_leaks_into_another_experiment(config):
+    """What decides a number is stated by every config itself: an overlay would inherit embedded's value."""
+    own, embedded = read_yaml(config), read_yaml(DEFAULT)
+    for path in (("compute",), ("training",), ("recovery",), ("recovery", "training"), ("profile",)):
+        stated, toy = reduce(getitem, path, own), reduce(getitem, path, embedded)
+        assert not toy.keys() - stated.keys(), ".".join(path)
 
 
 def test_lint_is_clean():
