@@ -15,14 +15,14 @@ from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, load_criterion
 
 VERSIONS = {
-    "corpus": 1,
+    "corpus": 2,
     "data": 1,
     "encoder": 1,
     "features": 1,
-    "teacher": 1,
-    "gate": 1,
+    "teacher": 2,
+    "gate": 2,
     "prune": 1,
-    "recover": 1,
+    "recover": 2,
     "evaluate": 1,
     "profile": 1,
     "report": 1,

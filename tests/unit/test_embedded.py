@@ -213,7 +213,7 @@ def overlap_answer(question, context, threshold, typed):
         wanted = r"^[A-Za-z ]+$"
         if re.search(r"when|year", question.lower()):
             wanted = r"\d{4}$"
-        elif re.search(r"how many|number|cost|sum", question.lower()):
+        elif re.search(r"how many|number|how much|cost|sum", question.lower()):
             wanted = r"^\d+"
         chunks = [chunk for chunk in chunks if re.search(wanted, chunk)]
     return chunks[0] if chunks and score >= threshold else ""

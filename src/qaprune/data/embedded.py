@@ -19,9 +19,9 @@ from qaprune.errors import InputError
 QUESTIONS_PER_PARAGRAPH = 4
 PARAGRAPHS_PER_ARTICLE = 2
 UNANSWERABLE = 1 / 3
-EVENTS_PER_PARAGRAPH = 4
+EVENTS_PER_PARAGRAPH = 3
 NQ_PARAGRAPHS = 4
-NQ_EVENTS = 4
+NQ_EVENTS = 3
 DEV_ANNOTATORS = 5
 TRAIN_NAMES, DEV_NAMES = 9_000, 4_500
 
@@ -77,7 +77,8 @@ def _squad_paragraph(
 ) -> dict[str, Any]:
     """A paragraph of three events and at times a count, with its questions."""
     clauses = _clauses(rng, entity, EVENTS_PER_PARAGRAPH)
-    marked = _story(rng, entity, names, clauses, fillers=rng.choice((0, 0, 0, 0, 1)), introduce=True)
+    asides = text.asides(rng, entity, names, rng.choice((0, 0, 0, 0, 1)))
+    marked = _story(rng, entity, clauses, asides, introduce=True)
     context, spans = text.unmark(text.detokenise(marked))
     qas = []
     for number, (key, name) in enumerate(_ask(rng, entity, spans, questions)):
@@ -106,10 +107,9 @@ def _clauses(rng: random.Random, entity: Entity, events: int) -> list[str]:
 
 
 def _story(
-    rng: random.Random, entity: Entity, names: Names, clauses: list[str], fillers: int, introduce: bool
+    rng: random.Random, entity: Entity, clauses: list[str], asides: list[str], introduce: bool
 ) -> str:
-    """A paragraph of these clauses with asides, at its head what the entity is if it must be introduced."""
-    asides = [text.filler(rng, entity, names) for _ in range(fillers)]
+    """A paragraph of clauses and asides, at its head what the entity is if it must be introduced."""
     story = text.paragraph(rng, clauses, asides)
     if not introduce:
         return story
@@ -187,9 +187,10 @@ def _nq_example(rng: random.Random, entity: Entity, names: Names, annotators: in
     tokens = ["<H1>", *entity.title.split(), "</H1>"]
     spans: dict[FactKey, tuple[int, int]] = {}
     candidates: list[dict[str, Any]] = []
+    asides = text.asides(rng, entity, names, NQ_PARAGRAPHS)
     for number in range(NQ_PARAGRAPHS):
         part = clauses[cuts[number] : cuts[number + 1]]
-        marked = _story(rng, entity, names, part, 1, introduce=number == 0)
+        marked = _story(rng, entity, part, asides[number : number + 1], introduce=number == 0)
         plain, found = text.unmark(marked)
         start = len(tokens)
         for key, (first, last) in found.items():

@@ -19,14 +19,32 @@ OPEN, MIDDLE, CLOSE = "\ue000", "\ue001", "\ue002"
 MARK = re.compile(f"{OPEN}([^{MIDDLE}]*){MIDDLE}([^{CLOSE}]*){CLOSE}")
 
 PREPOSITIONS = {"time": ("in",), "place": ("at", "near"), "price": ("for",)}
-SLOTS_TOLD = (1, 1, 1, 1, 2)
+SLOTS_TOLD = (1, 2, 2)
 JOINED = 0.3
 
 QUESTIONS = {
-    "agent": ("who {verb} {name}", "who led the {noun} of {name}", "which party led the {noun} of {name}"),
-    "time": ("when was the {noun} of {name}", "what year saw the {noun} of {name}"),
-    "place": ("where was the {noun} of {name}", "which town saw the {noun} of {name}"),
-    "price": ("what did the {noun} of {name} cost", "what sum went into the {noun} of {name}"),
+    "agent": (
+        "who {verb} {name}",
+        "by whom was {name} {verb}",
+        "who led the {noun} of {name}",
+        "which party led the {noun} of {name}",
+    ),
+    "time": (
+        "when was {name} {verb}",
+        "in what year was {name} {verb}",
+        "when was the {noun} of {name}",
+        "what year saw the {noun} of {name}",
+    ),
+    "place": (
+        "where was {name} {verb}",
+        "where was the {noun} of {name}",
+        "which town saw the {noun} of {name}",
+    ),
+    "price": (
+        "for how much was {name} {verb}",
+        "what did the {noun} of {name} cost",
+        "what sum went into the {noun} of {name}",
+    ),
 }
 
 FactKey = tuple[str, str]
@@ -156,7 +174,7 @@ def _subject(rng: random.Random, entity: Entity) -> str:
 def event_clause(rng: random.Random, entity: Entity, event: str, slots: set[str]) -> str:
     """One clause, active or passive, that states these slots of an event, with marks."""
     value = {slot: mark(event, slot, entity.facts[event][slot]) for slot in sorted(slots)}
-    verb, noun = EVENTS[event].verb, EVENTS[event].noun
+    verb, noun = rng.choice(EVENTS[event].verbs), rng.choice(EVENTS[event].nouns)
     agent = value.pop("agent", None)
     adverbials = [f"{rng.choice(PREPOSITIONS[slot])} {text}" for slot, text in value.items()]
     rng.shuffle(adverbials)
@@ -167,7 +185,7 @@ def event_clause(rng: random.Random, entity: Entity, event: str, slots: set[str]
         return " ".join([start, *adverbials])
     if agent:
         adverbials.insert(rng.randint(0, len(adverbials)), f"by {agent}")
-    start = f"its {noun} was" if nominal else f"{_subject(rng, entity)} was {verb}"
+    start = f"its {noun} was carried out" if nominal else f"{_subject(rng, entity)} was {verb}"
     return " ".join([start, *adverbials])
 
 
@@ -177,9 +195,12 @@ def count_clause(rng: random.Random, entity: Entity, noun: str) -> str:
     return rng.choice((f"{_subject(rng, entity)} has {number} {noun}", f"there are {number} {noun}"))
 
 
-def filler(rng: random.Random, entity: Entity, names: Names) -> str:
-    """One clause that answers no question."""
-    return rng.choice(words.FILLERS).format(person=names.person(), place=names.place(), other=entity.other)
+def asides(rng: random.Random, entity: Entity, names: Names, count: int) -> list[str]:
+    """That many different clauses that answer no question."""
+    return [
+        clause.format(person=names.person(), place=names.place(), other=entity.other)
+        for clause in rng.sample(words.FILLERS, count)
+    ]
 
 
 def introduction(rng: random.Random, entity: Entity) -> str:
@@ -222,4 +243,5 @@ def question(rng: random.Random, key: FactKey, name: str) -> str:
     event, slot = key
     if event == "count":
         return rng.choice((f"how many {slot} did {name} have", f"what number of {slot} did {name} have"))
-    return rng.choice(QUESTIONS[slot]).format(verb=EVENTS[event].verb, noun=EVENTS[event].noun, name=name)
+    verb, noun = rng.choice(EVENTS[event].verbs), rng.choice(EVENTS[event].nouns)
+    return rng.choice(QUESTIONS[slot]).format(verb=verb, noun=noun, name=name)

@@ -1,17 +1,17 @@
 """Words of the embedded corpus: kinds of entity, the events that happen to them, and filler.
 
-An event has a verb (past tense and participle are the same form) and a noun that shares no stem with it:
-passages and questions use either, so a model has to learn which two words mean the same happening.
+An event has verbs (past tense and participle are the same form) and nouns that share no stem with them:
+passages and questions use any, so a model has to learn which words mean the same happening.
 """
 
 from typing import NamedTuple
 
 
 class Event(NamedTuple):
-    """What can happen to an entity: a verb, a noun, and whether a sum of money belongs to it."""
+    """What can happen to an entity: verbs, nouns, and whether a sum of money belongs to it."""
 
-    verb: str
-    noun: str
+    verbs: tuple[str, ...]
+    nouns: tuple[str, ...]
     priced: bool = False
 
 
@@ -27,11 +27,11 @@ class Kind(NamedTuple):
 # depends on it: where in the passage an answer stands is the first hint of which event a question means.
 # With events in random order a small encoder stayed for minutes at guessing by answer type.
 EVENTS: dict[str, Event] = {
-    "design": Event("planned", "design"),
-    "fund": Event("funded", "funding", True),
-    "open": Event("opened", "inauguration"),
-    "buy": Event("bought", "purchase", True),
-    "restore": Event("repaired", "restoration", True),
+    "design": Event(("planned", "devised"), ("design", "layout")),
+    "fund": Event(("financed", "sponsored"), ("funding", "endowment"), True),
+    "open": Event(("opened", "unveiled"), ("inauguration", "launch")),
+    "buy": Event(("bought", "acquired"), ("purchase", "takeover"), True),
+    "restore": Event(("repaired", "rebuilt"), ("restoration", "renovation"), True),
 }
 
 KINDS: tuple[Kind, ...] = (
