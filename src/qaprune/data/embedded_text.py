@@ -185,7 +185,7 @@ def event_clause(rng: random.Random, entity: Entity, event: str, slots: set[str]
         return " ".join([start, *adverbials])
     if agent:
         adverbials.insert(rng.randint(0, len(adverbials)), f"by {agent}")
-    start = f"its {noun} was carried out" if nominal else f"{_subject(rng, entity)} was {verb}"
+    start = f"its {noun} was" if nominal else f"{_subject(rng, entity)} was {verb}"
     return " ".join([start, *adverbials])
 
 
