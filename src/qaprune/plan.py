@@ -16,7 +16,7 @@ from qaprune.gate.registry import BUILT_IN, load_criterion
 
 VERSIONS = {
     "corpus": 2,
-    "data": 1,
+    "data": 2,
     "encoder": 1,
     "features": 1,
     "teacher": 2,

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from qaprune.data.examples import Example, read_examples, write_examples
+from qaprune.data.examples import Answer, Example, read_examples, write_examples
 from qaprune.data.nq import document_context, nq_example, read_nq, simplify_hub_row
 from qaprune.data.sources import fetch_encoder, read_dataset
 from qaprune.data.squad2 import read_squad2, squad2_from_rows, write_squad2_gold
@@ -243,6 +243,36 @@ def test_the_holdout_is_whole_articles_and_fixed():
     assert {e.id for e in again} == {e.id for e in held}
     with pytest.raises(InputError, match="at least two articles"):
         split_holdout(examples[:6], 0.2)
+
+
+def test_a_mixed_holdout_has_only_articles_with_unanswerable_questions():
+    """As dev has: a threshold chosen on articles without them would answer everything."""
+    answers = (Answer("c", 0),)
+    examples = [
+        Example(f"q{i}", "q", "c", f"g{i // 3}", f"a{i // 6}", () if i // 6 % 3 == 0 and i % 2 else answers)
+        for i in range(180)
+    ]
+    _, held = split_holdout(examples, 0.1, mixed=True)
+    assert 18 <= len(held) < 24
+    assert sum(not e.answers for e in held) == len(held) / 2
+    only = [e for e in examples if e.answers]
+    assert split_holdout(only, 0.1, mixed=True)[1] == split_holdout(only, 0.1)[1]
+    assert len({e.article for e in split_holdout(examples, 0.9, mixed=True)[0]}) == 20
+
+
+def test_files_and_hub_rows_name_articles_alike(tmp_path):
+    record = {"id": "1", "question": "q", "is_impossible": True, "answers": []}
+    article = {"title": "Oslo", "paragraphs": [{"context": "c", "qas": [record]}]}
+    (tmp_path / "a.json").write_text(json.dumps({"data": [article]}))
+    row = {
+        "id": "1",
+        "title": "Oslo",
+        "context": "c",
+        "question": "q",
+        "answers": {"text": [], "answer_start": []},
+    }
+    (local,), (hub,) = read_squad2(tmp_path / "a.json"), squad2_from_rows([row], "hub")
+    assert local.article == hub.article == "Oslo"
 
 
 def test_samples_are_nested_and_fixed():

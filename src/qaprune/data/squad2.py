@@ -21,11 +21,14 @@ def read_squad2(path: Path) -> Iterator[Example]:
     seen: set[str] = set()
     for a, article in enumerate(field(read_json(path), "data", list, str(path))):
         where = f"{path}: data[{a}]"
+        # As the hub's rows name it, so that both sources are cut alike; without a title, its place.
+        title = article.get("title") if isinstance(article, dict) else None
+        name = title if isinstance(title, str) and title else str(a)
         for p, paragraph in enumerate(field(article, "paragraphs", list, where)):
             inside = f"{where}.paragraphs[{p}]"
             context = field(paragraph, "context", str, inside)
             for q, record in enumerate(field(paragraph, "qas", list, inside)):
-                example = _example(record, context, f"{a}:{p}", str(a), f"{inside}.qas[{q}]")
+                example = _example(record, context, f"{a}:{p}", name, f"{inside}.qas[{q}]")
                 if example.id in seen:
                     raise InputError(f"{inside}.qas[{q}]: duplicate id '{example.id}'")
                 seen.add(example.id)

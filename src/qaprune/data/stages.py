@@ -33,7 +33,7 @@ def data(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> 
     task = spec["task"]
     train = [example for example, _ in read_dataset(task, _source(spec["train"], inputs), "train")]
     _require(train, spec["train"])
-    train, holdout = split_holdout(train, spec["holdout_share"])
+    train, holdout = split_holdout(train, spec["holdout_share"], mixed=task == "squad2")
     train = sample_questions(train, spec["train_questions"])
     holdout = sample_questions(holdout, spec["holdout_questions"])
     dev = list(read_dataset(task, _source(spec["dev"], inputs), "validation"))
@@ -72,25 +72,33 @@ def _rank(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def split_holdout(examples: list[Example], share: float) -> tuple[list[Example], list[Example]]:
+def split_holdout(
+    examples: list[Example], share: float, mixed: bool = False
+) -> tuple[list[Example], list[Example]]:
     """Cut off whole articles until at least `share` of the questions is held out.
 
-    The same slice for every run of a data set: thresholds and choices read it, training never does.
+    The same slice for every run of a data set: thresholds and choices read it, training never does. With
+    `mixed` only articles with answerable and unanswerable questions are held out, where there are any:
+    SQuAD 2.0's dev and test consist of such articles, a third of train's has no unanswerable question
+    (Rajpurkar, Jia and Liang 2018, section 4), and a threshold chosen on those would answer everything.
     """
-    by_article: dict[str, int] = {}
+    by_article: dict[str, list[bool]] = {}
     for example in examples:
-        by_article[example.article] = by_article.get(example.article, 0) + 1
+        by_article.setdefault(example.article, []).append(bool(example.answers))
     if len(by_article) < 2:
         raise InputError(
             "train: expected at least two articles (titles), to cut a hold-out slice from them"
         )
+    order = sorted(by_article, key=_rank)
+    if mixed:
+        order = [article for article in order if len(set(by_article[article])) == 2] or order
     held: set[str] = set()
     count = 0
-    for article in sorted(by_article, key=_rank)[:-1]:
+    for article in order if len(order) < len(by_article) else order[:-1]:
         if count >= share * len(examples):
             break
         held.add(article)
-        count += by_article[article]
+        count += len(by_article[article])
     train = [example for example in examples if example.article not in held]
     return train, [example for example in examples if example.article in held]
 
