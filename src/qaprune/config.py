@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -106,12 +107,27 @@ def check(config: Config) -> None:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
+    _check_finite(config, "")
     validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
     error = best_match(
         validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf")
     )
     if error is not None:
         raise InputError(_worded(error))
+
+
+def _check_finite(value: Any, path: str) -> None:
+    """YAML has .nan and .inf, which pass every comparison of the schema or none; keys must be text."""
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if not isinstance(key, str):
+                raise InputError(f"config: {path or '(top level)'}: expected a name as key, got {key!r}")
+            _check_finite(item, f"{path}.{key}" if path else key)
+    elif isinstance(value, list):
+        for number, item in enumerate(value):
+            _check_finite(item, f"{path}[{number}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise InputError(f"config: {path}: expected a finite number, got {value}")
 
 
 def _worded(error: Any) -> str:

@@ -33,6 +33,10 @@ HUB_SIZES = {
 """Layers, width, feed-forward units, vocabulary of well-known hub models, by part of their name."""
 HUB_QUESTIONS = {"squad2": (130_319, 11_873, 190), "nq": (307_373, 7_830, 512)}
 """Train and dev questions of the public data sets, and tokens a window."""
+WINDOWS_A_QUESTION = {"squad2": 1.1, "nq": 30}
+"""At 384 and 512 tokens and stride 128; whole NQ documents (Alberti et al. 2019 count about 30)."""
+GENERATED_WINDOWS = {"squad2": 1.0, "nq": 1.5}
+"""The same in the embedded corpus."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +69,22 @@ def model_size(source: dict[str, Any]) -> Size:
     return Size(weights, weights + (vocabulary + 512) * hidden, guessed)
 
 
-def questions(plan: Plan, dataset: str) -> tuple[int, int, int]:
-    """Train and dev questions and tokens of a mean question, as far as known without reading the data."""
+def windows(plan: Plan, dataset: str) -> tuple[float, float, float, int]:
+    """Windows of train, hold-out and dev and tokens of a mean one, as far as known without the data.
+
+    Only train leaves windows without an answer out (`null_windows`); about one window a question has it.
+    """
     settings = plan.config["datasets"][dataset]
     train, dev, tokens = HUB_QUESTIONS[settings["task"]]
     if "scratch" in settings["train"]:
         train, dev = plan.config["corpus"]["train_questions"], plan.config["corpus"]["dev_questions"]
+    holdout = min(settings["holdout_share"] * train, settings.get("holdout_questions") or train)
     train = min(train, settings.get("train_questions") or train)
     dev = min(dev, settings.get("dev_questions") or dev)
-    return train, dev, min(tokens, settings["windows"]["length"])
+    known = GENERATED_WINDOWS if "scratch" in settings["train"] else WINDOWS_A_QUESTION
+    each = known[settings["task"]]
+    trained = train * (1 + (each - 1) * settings["windows"]["null_windows"])
+    return trained, holdout * each, dev * each, min(tokens, settings["windows"]["length"])
 
 
 def share_left(point: Point) -> float:
@@ -85,12 +96,13 @@ def share_left(point: Point) -> float:
 def run_flops(plan: Plan, run: Run) -> float:
     """FLOPs of all training and prediction of a run."""
     weights = model_size(plan.config["models"][run.model]["source"]).layers
-    train, dev, tokens = questions(plan, run.dataset)
+    train, holdout, dev, tokens = windows(plan, run.dataset)
     config = plan.config
+    training = config["training"] | config["datasets"][run.dataset].get("training", {})
     epoch = 6 * weights * train * tokens
-    check = 2 * weights * (dev + 0.05 * train) * tokens
+    check = 2 * weights * (dev + holdout) * tokens
     given = run.dataset in config["models"][run.model].get("teachers", {})
-    total = (0 if given else config["training"]["epochs"] * epoch) + epoch / 3 + check
+    total = (0 if given else training["epochs"] * epoch) + epoch / 3 + check
     total += config["recovery"]["training"]["epochs"] * epoch + check
     for point in plan.points(run):
         settings = config["criteria"][point.criterion]

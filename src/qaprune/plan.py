@@ -128,22 +128,47 @@ class Plan:
                     f"tokens beside a question of {windows['max_question_tokens']}; expected more than "
                     f"stride {windows['stride']}"
                 )
-            source = dataset.get("initialise_from")
-            if source is not None and (source == name or source not in config["datasets"]):
-                raise InputError(
-                    f"config: datasets.{name}.initialise_from: {source!r} is no other data set"
-                )
+            for number, cell in enumerate(config["profile"]["cells"]):
+                if cell.get("length", windows["length"]) < windows["length"]:
+                    raise InputError(
+                        f"config: profile.cells[{number}].length: {cell['length']} would cut the windows "
+                        f"of {name}; expected at least {windows['length']}"
+                    )
+            self._check_start(name)
         for name, model in config["models"].items():
             for dataset in model.get("teachers", {}):
                 if dataset not in config["datasets"]:
                     raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
-            limit = model["source"].get("scratch", {}).get("max_positions")
+            scratch = model["source"].get("scratch", {})
+            if scratch and scratch["hidden"] % scratch["heads"]:
+                raise InputError(
+                    f"config: models.{name}.source.scratch.heads: expected a divisor of hidden "
+                    f"{scratch['hidden']}, got {scratch['heads']}"
+                )
+            limit = scratch.get("max_positions")
+            for number, cell in enumerate(config["profile"]["cells"]):
+                if limit is not None and cell.get("length", 0) > limit:
+                    raise InputError(
+                        f"config: profile.cells[{number}].length: expected at most the {limit} "
+                        f"max_positions of model {name!r}, got {cell['length']}"
+                    )
             for dataset, settings in config["datasets"].items():
                 if limit is not None and settings["windows"]["length"] > limit:
                     raise InputError(
                         f"config: datasets.{dataset}.windows.length: expected at most the {limit} "
                         f"max_positions of model {name!r}, got {settings['windows']['length']}"
                     )
+
+    def _check_start(self, name: str) -> None:
+        """`initialise_from` must lead to a data set that starts from an encoder."""
+        datasets, seen = self.config["datasets"], [name]
+        while (source := datasets[seen[-1]].get("initialise_from")) is not None:
+            if source in seen or source not in datasets:
+                raise InputError(
+                    f"config: datasets.{seen[-1]}.initialise_from: {source!r} is no data set that starts "
+                    "before it"
+                )
+            seen.append(source)
 
     def run(self, run_id: str) -> Run:
         """The run of that id."""
@@ -292,7 +317,9 @@ class Plan:
         if kind == "distilled":
             training |= {key: recovery[key] for key in ("temperature", "weight")}
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
-        return {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
+        spec = {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
+        # The rule does not look at the pruned checkpoint's age: see there.
+        return spec | ({"prune_version": VERSIONS["prune"]} if point else {})
 
     def full_dev(self, run: Run) -> list[str]:
         """Keys of the variants that are scored on all of dev beside the sample."""
@@ -319,7 +346,7 @@ class Plan:
             "compute": self.config["compute"] | {"threads": self.config["evaluate"]["threads"]},
             "dev_questions": dataset.get("dev_questions"),
             "full_dev": self.full_dev(found),
-            "length": dataset["windows"]["length"],
+            "length": self._cells(found)[0]["length"],
             "stride": dataset["windows"]["stride"],
         }
 
@@ -329,7 +356,13 @@ class Plan:
             "seed": self.run(run).seed,
             "device": self.config["compute"]["device"],
             **self.config["profile"],
+            "cells": self._cells(self.run(run)),
         }
+
+    def _cells(self, run: Run) -> list[dict[str, int]]:
+        """The timed cells of a run; a cell without a length has that of the data set's windows."""
+        length = self.config["datasets"][run.dataset]["windows"]["length"]
+        return [{"length": length, **cell} for cell in self.config["profile"]["cells"]]
 
     def _report_spec(self) -> dict[str, Any]:
         return {"label": self.config["name"], "name": self.config["name"], **self.config["report"]}

@@ -65,6 +65,14 @@ def test_a_second_call_does_nothing(results):
     assert re.search("Nothing to be done", done.stderr + done.stdout)
 
 
+def test_another_timing_trains_nothing_again(results):
+    """Although the pruned checkpoints are gone by then and have to be cut anew."""
+    done = snakemake(results.parents[1], "-n", "--quiet", "reason", "--config", "profile={rounds: 21}")
+    jobs = set(re.findall(r"^rule (\w+):", done.stdout + done.stderr, re.MULTILINE))
+    assert "profile" in jobs
+    assert jobs <= {"all", "profile", "prune", "evaluate", "report"}
+
+
 def test_all_four_pairs_have_their_rows(rows):
     assert sorted(rows) == sorted(PAIRS)
     for pair in PAIRS:

@@ -15,6 +15,15 @@ from qaprune.errors import InputError
 from qaprune.plan import make_plan
 from tests.conftest import ROOT
 
+UNEVEN = {
+    "vocab_size": 300,
+    "layers": 1,
+    "hidden": 128,
+    "heads": 7,
+    "intermediate": 64,
+    "max_positions": 128,
+}
+
 
 def with_overlay(tmp_path, **overlay):
     if "nq" in overlay.get("datasets", {}) and "task" not in overlay["datasets"]["nq"]:
@@ -23,6 +32,21 @@ def with_overlay(tmp_path, **overlay):
     path = tmp_path / "overlay.yaml"
     path.write_text(yaml.safe_dump(overlay))
     return load_config([path])
+
+
+def test_initialise_from_in_a_circle_is_refused(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    datasets["squad2"]["initialise_from"] = "nq"
+    with pytest.raises(InputError, match=r"initialise_from: '\w+' is no data set that starts before it"):
+        make_plan(with_overlay(tmp_path, datasets=datasets))
+
+
+def test_a_cell_without_a_length_has_that_of_the_windows(tmp_path):
+    plan = make_plan(with_overlay(tmp_path, profile={"cells": [{"batch": 8}, {"batch": 1, "length": 128}]}))
+    for run, length in (("bert-squad2-s13", 112), ("bert-nq-s13", 96)):
+        assert [cell["length"] for cell in plan.spec("profile", run=run)["cells"]] == [length, 128]
+        # FLOPs of a row are counted at the length that its latency was taken at.
+        assert plan.spec("evaluate", run=run)["length"] == length
 
 
 def test_overlays_merge_but_grids_are_replaced_whole():
@@ -80,9 +104,24 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ),
         (
             {"datasets": {"nq": {"initialise_from": "trivia"}}},
-            "datasets.nq.initialise_from: 'trivia' is no other data set",
+            "datasets.nq.initialise_from: 'trivia' is no data set that starts before it",
         ),
         ({"profile": {"cells": []}}, "profile.cells: expected at least 1 item"),
+        (
+            {"profile": {"cells": [{"batch": 8}, {"batch": 8, "length": 100}]}},
+            "profile.cells[1].length: 100 would cut the windows of squad2; expected at least 112",
+        ),
+        (
+            {"profile": {"cells": [{"batch": 8, "length": 512}]}},
+            "profile.cells[0].length: expected at most the 128 max_positions of model 'bert', got 512",
+        ),
+        ({"training": {"lr": float("nan")}}, "training.lr: expected a finite number, got nan"),
+        ({"profile": {"cells": [{"batch": float("inf")}]}}, "profile.cells[0].batch: expected a finite"),
+        ({"training": {None: 1, "x": 2}}, "config: training: expected a name as key, got None"),
+        (
+            {"models": {"bert": {"architecture": "bert", "source": {"scratch": UNEVEN}}}},
+            "models.bert.source.scratch.heads: expected a divisor of hidden 128, got 7",
+        ),
         ({"name": "My Run"}, "name: expected a name that matches"),
     ],
 )

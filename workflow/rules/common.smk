@@ -59,6 +59,12 @@ def run_start(wildcards):
     return f"{OUT}/{PLAN.start_folder(PLAN.run(wildcards.run))}/stage.json"
 
 
+def run_start_weights(wildcards):
+    """Another data set's teacher must not be removed before it was read."""
+    folder = PLAN.start_folder(PLAN.run(wildcards.run))
+    return f"{OUT}/{folder}/model.safetensors" if folder.startswith("teacher/") else []
+
+
 def point_scores(wildcards):
     point = PLAN.point(PLAN.run(wildcards.run), wildcards.point)
     return f"{OUT}/gate/{wildcards.run}/{point.scoring}/stage.json"

@@ -1,6 +1,7 @@
 rule teacher:
     input:
         encoder=run_start,
+        encoder_weights=run_start_weights,
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
     output:
