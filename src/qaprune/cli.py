@@ -163,11 +163,18 @@ def _digestible(paths: dict[str, Path]) -> dict[str, Path]:
     return {name: path for name, path in paths.items() if path.is_file() or (path / "stage.json").exists()}
 
 
+class _Spec(dict[str, Any]):
+    """A spec, or a block of it, that names a key which is asked for and not there."""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(f"--spec: missing key {key!r}")
+
+
 def _read_spec(text: str) -> dict[str, Any]:
     try:
         if text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
-        spec = json.loads(text)
+        spec = json.loads(text, object_hook=_Spec)
     except FileNotFoundError:
         raise InputError(f"--spec: {text[1:]}: no such file") from None
     except json.JSONDecodeError as error:

@@ -19,6 +19,9 @@ from typing import Any
 from qaprune.errors import InputError
 from qaprune.jsonfile import read_json
 
+COMPUTE: dict[str, Any] = {}
+"""Device, number format, threads and seed of this process, once a stage has set them; for `stage.json`."""
+
 PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
 
 
@@ -36,10 +39,13 @@ def run_stage(
     without one is unfinished. If `work` fails nothing of it stays, and an older result is gone too, so
     that no later run trusts it. With `owns_folder`, whatever else lies in `out` is cleared away.
     """
-    out.parent.mkdir(parents=True, exist_ok=True)
-    (out / "stage.json").unlink(missing_ok=True)
     began = time.perf_counter()
-    scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        (out / "stage.json").unlink(missing_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     try:
         result = work(scratch)
         record = {
@@ -47,6 +53,7 @@ def run_stage(
             "spec": spec,
             "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
             "result": result,
+            "compute": COMPUTE or None,
             "seconds": round(time.perf_counter() - began, 2),
             "git_commit": git_commit(),
             "packages": {name: _version(name) for name in PACKAGES},
@@ -87,7 +94,7 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a stage folder, what its `stage.json` says went in and came out."""
+    """SHA-256 of a file; of a stage folder, what its `stage.json` says went into it."""
     if path.is_dir():
         record = read_stage(path)
         parts = {key: record[key] for key in ("stage", "spec", "inputs")}

@@ -116,6 +116,14 @@ def test_the_digest_of_a_stage_changes_with_its_spec_and_inputs(tmp_path):
             "expected KEY=DIR",
         ),
         (["show", "none"], "none"),
+        (
+            ["gate", "--spec", "{}", "--teacher", "/", "--features", "/", "--out", "o"],
+            "missing key 'criterion'",
+        ),
+        (
+            ["corpus", "--spec", "{}", "--out", "/dev/null/corpus"],
+            "/dev/null/corpus: cannot be written",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_1(words, message, capsys, tmp_path, monkeypatch):

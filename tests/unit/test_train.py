@@ -17,6 +17,7 @@ from qaprune.train.compute import start
 from qaprune.train.loop import fit, schedule
 from qaprune.train.losses import distillation_loss, gold_loss, span_logits
 from qaprune.train.predict import predict_logits
+from qaprune.train.stages import check_teacher
 from tests.conftest import make_features, make_model
 
 COMPUTE = {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}
@@ -155,6 +156,27 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
         model.qa_outputs.weight[0, 0] = float("nan")
     with pytest.raises(InputError, match=r"loss is not a number near step \d+; questions q"):
         fit(model, make_features(), TRAINING, 7, start(COMPUTE, 7), tmp_path / "l", "t")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, None),
+        ({"head": False}, "no span head"),
+        ({"architecture": "roberta"}, "model_type 'roberta'; the model's source has 'bert'"),
+        ({"vocab_size": 61}, "vocab_size 61; the model's source has 60"),
+    ],
+)
+def test_an_existing_teacher_must_fit_its_model(changes, message, tmp_path):
+    make_model("bert").bert.save_pretrained(tmp_path / "encoder")
+    shape = {key: value for key, value in changes.items() if key == "vocab_size"}
+    model = make_model(changes.get("architecture", "bert"), **shape)
+    (model if changes.get("head", True) else model.base_model).save_pretrained(tmp_path / "teacher")
+    if message is None:
+        check_teacher(tmp_path / "teacher", tmp_path / "encoder")
+        return
+    with pytest.raises(InputError, match=message):
+        check_teacher(tmp_path / "teacher", tmp_path / "encoder")
 
 
 def test_prediction_does_not_depend_on_its_batching():

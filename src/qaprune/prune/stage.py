@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.budget import Budget, parse_budget
+from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.gate.registry import Scores, load_criterion
 from qaprune.gate.stage import load_scores
@@ -47,6 +48,8 @@ def prune(
     teacher = load_model(inputs["teacher"], compute.attention)
     shape = model_shape(teacher)
     budget = parse_budget(spec["budget"])
+    if not inputs.keys() & {"mask", "gate"}:
+        raise InputError("expected --gate with scores or --mask with a mask file")
     if "mask" in inputs:
         masks = [load_mask(inputs["mask"])]
         masks[0].check(shape, str(inputs["mask"]))

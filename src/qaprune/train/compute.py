@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from qaprune import stage
+from qaprune.errors import InputError
+from qaprune.profile.environment import cpu_model
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,8 @@ def resolve_device(name: str) -> torch.device:
     """`auto` takes the GPU where there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("compute.device: 'cuda' was asked for, but torch finds no GPU here")
     return torch.device(name)
 
 
@@ -72,6 +79,16 @@ def start(settings: dict[str, Any], seed: int) -> Compute:
     torch.set_flush_denormal(True)
     device = resolve_device(settings["device"])
     if device.type == "cuda":
+        # cuBLAS repeats its sums only with a workspace of fixed size, set before its first call.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-    return Compute(device, resolve_dtype(settings["dtype"], device), settings["attention"])
+    compute = Compute(device, resolve_dtype(settings["dtype"], device), settings["attention"])
+    stage.COMPUTE.update(
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
+        dtype=str(compute.dtype).removeprefix("torch."),
+        attention=compute.attention,
+        threads=settings["threads"],
+        seed=seed,
+    )
+    return compute

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from qaprune.data.features import load_features
 from qaprune.data.sources import fetch_encoder
+from qaprune.data.stages import WEIGHTS
+from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
-from qaprune.models.encoder import load_model
+from qaprune.models.encoder import load_model, read_config
 from qaprune.train.compute import start
 from qaprune.train.loop import FitResult, fit
 from qaprune.train.predict import predict_logits
@@ -44,7 +47,10 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     given = spec["checkpoint"]
     train = load_features(inputs["features"] / "train.safetensors")
     settings = spec["training"]
-    source = fetch_encoder(given) if given else inputs["encoder"]
+    source = inputs["encoder"]
+    if given:
+        source = fetch_encoder(given)
+        check_teacher(source, inputs["encoder"])
     model = load_model(source, compute.attention, settings["dropout"])
     steps = None
     if not given:
@@ -52,11 +58,35 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
             model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"]
         )
     threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
-    if spec["teacher_logits"]:
-        save_logits(out / "logits.safetensors", predict_logits(model, train, compute))
+    # Without a distilled student the file stays empty: the rule has promised one.
+    logits = (
+        predict_logits(model, train, compute) if spec["teacher_logits"] else np.empty((0, 2), np.float32)
+    )
+    save_logits(out / "logits.safetensors", logits)
     variant = {"variant": "teacher", "holdout_f1": round(f1, 4), "threshold": threshold, **_cost(steps)}
     save_checkpoint(model, out, inputs["encoder"], threshold, variant)
     return {"summary": _summary(steps, f1), **variant}
+
+
+def check_teacher(checkpoint: Path, encoder: Path) -> None:
+    """An existing teacher must have a span head and read the same tokens as the model's encoder.
+
+    Its features come from the encoder's tokenizer, and a missing head would be initialised at random.
+    """
+    found, expected = (read_config(folder) for folder in (checkpoint, encoder))
+    for key in ("model_type", "vocab_size"):
+        if found.get(key) != expected.get(key):
+            raise InputError(
+                f"{checkpoint}: {key} {found.get(key)!r}; the model's source has {expected.get(key)!r}"
+            )
+    weights = checkpoint / WEIGHTS
+    if not weights.exists():
+        raise InputError(f"{checkpoint}: no {WEIGHTS}; only safetensors weights are read")
+    with safe_open(weights, "numpy") as file:
+        if "qa_outputs.weight" not in file.keys():  # noqa: SIM118  no mapping
+            raise InputError(
+                f"{checkpoint}: no span head (qa_outputs); expected a question-answering model"
+            )
 
 
 def _cost(steps: FitResult | None) -> dict[str, Any]:
@@ -76,6 +106,8 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     compute = start(spec["compute"], spec["run"]["seed"])
     train = load_features(inputs["features"] / "train.safetensors")
     settings, kind = spec["training"], spec["kind"]
+    if kind == "distilled" and "logits" not in inputs:
+        raise InputError("expected --logits, the teacher's, to distil from")
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
     logits = load_file(inputs["logits"])["logits"] if kind == "distilled" else None
     steps = fit(
