@@ -66,7 +66,7 @@ def read_nq_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def nq_example(record: Mapping[str, Any], where: str) -> Example:
-    """One record as an Example; its group is the document, its article the document's title."""
+    """One record as an Example; its group and its article are the document, by its title."""
     document = document_context(record["document_text"])
     identity = str(record["example_id"])
     if not document.context:
@@ -77,7 +77,7 @@ def nq_example(record: Mapping[str, Any], where: str) -> Example:
         if spans:
             answers = (_hull(spans, document, record["document_text"], where),)
     title = str(record.get("document_title") or record.get("document_url") or identity)
-    return Example(identity, record["question_text"], document.context, identity, title, answers)
+    return Example(identity, record["question_text"], document.context, title, title, answers)
 
 
 def _hull(spans: list[Any], document: Document, text: str, where: str) -> Answer:

@@ -66,6 +66,7 @@ def plotted_points(rows: list[Row]) -> list[Point]:
                 f1,
                 (speed_low, speed_high),
                 (low, high),
+                float(row["holdout_f1"] or 0.0),  # type: ignore[arg-type]
             )
         )
     return points
@@ -185,12 +186,12 @@ def _levels(axes: Any, rows: list[Row]) -> None:
 
 
 def _arrows(points: list[Point]) -> list[tuple[Point, Point]]:
-    """Pairs (pruned, best recovered) of the same operating point and seed."""
+    """Pairs (pruned, best recovered by the hold-out) of the same operating point and seed."""
     found = []
     for start in points:
         same = [point for point in points if point[:3] == start[:3] and point.variant in RECOVERED]
         if start.variant == "pruned" and same:
-            found.append((start, max(same, key=lambda point: point.f1)))
+            found.append((start, max(same, key=lambda point: point.holdout_f1)))
     return found
 
 
@@ -205,7 +206,7 @@ def _labelled(points: list[Point]) -> list[Point]:
 
 
 def _rank(point: Point) -> tuple[bool, float]:
-    return (point.variant in RECOVERED, point.f1)
+    return (point.variant in RECOVERED, point.holdout_f1)
 
 
 def _between(

@@ -25,6 +25,7 @@ class Point(NamedTuple):
     f1: float
     speedup_span: tuple[float, float]
     f1_span: tuple[float, float]
+    holdout_f1: float
 
 
 def spans(point: Point) -> tuple[list[list[float]], list[list[float]]]:

@@ -179,15 +179,19 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _reasons(group: list[Row]) -> list[str]:
-    """Each reason once, with the variants it holds for when it does not hold for all."""
+    """Each reason once, with the variants it holds for when it does not hold for all.
+
+    The masks of a point after the first one stand together.
+    """
     found: dict[str, list[str]] = {}
     for row in group:
         if row["not_measured"]:
             for reason in str(row["not_measured"]).split("; "):
-                found.setdefault(reason, []).append(name_of(row))
+                name, several, _ = name_of(row).partition("#")
+                found.setdefault(reason, []).append(f"{name}, masks after the first" if several else name)
     everyone = sum(row["variant"] != "no-answer" for row in group)
     return [
-        reason if len(names) == everyone or len(names) > 4 else f"{reason} ({', '.join(names)})"
+        reason if len(names) == everyone else f"{reason} ({'; '.join(dict.fromkeys(names))})"
         for reason, names in found.items()
     ]
 
