@@ -8,7 +8,15 @@ import textwrap
 
 from qaprune.report.columns import NAMES, Row
 from qaprune.report.published import DATASET, PUBLISHED
-from qaprune.report.rows import draws_of, mean_and_spread, name_of, pairs, point_key, setting_text
+from qaprune.report.rows import (
+    NOT_TIMED,
+    draws_of,
+    mean_and_spread,
+    name_of,
+    pairs,
+    point_key,
+    setting_text,
+)
 
 WIDTH = 80
 MARKDOWN_HEADER = (
@@ -179,19 +187,22 @@ def _wrapped(line: str) -> list[str]:
 
 
 def _reasons(group: list[Row]) -> list[str]:
-    """Each reason once, with the variants it holds for when it does not hold for all.
+    """Each reason once, with the variants it holds for when it does not hold for all that were timed.
 
     The masks of a point after the first one stand together.
     """
     found: dict[str, list[str]] = {}
+    timed = set()
     for row in group:
-        if row["not_measured"]:
-            for reason in str(row["not_measured"]).split("; "):
-                name, several, _ = name_of(row).partition("#")
-                found.setdefault(reason, []).append(f"{name}, masks after the first" if several else name)
-    everyone = sum(row["variant"] != "no-answer" for row in group)
+        reasons = str(row["not_measured"]).split("; ") if row["not_measured"] else []
+        name, several, _ = name_of(row).partition("#")
+        name += ", masks after the first" if several else ""
+        for reason in reasons:
+            found.setdefault(reason, []).append(name)
+        if row["variant"] != "no-answer" and NOT_TIMED not in reasons:
+            timed.add(name)
     return [
-        reason if len(names) == everyone else f"{reason} ({'; '.join(dict.fromkeys(names))})"
+        reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
         for reason, names in found.items()
     ]
 
