@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from qaprune.budget import parse_budget
@@ -178,6 +179,26 @@ class Plan:
         """Where the teacher of a run starts: its encoder, or the teacher of another data set."""
         source = self.config["datasets"][run.dataset].get("initialise_from")
         return f"teacher/{Run(run.model, source, run.seed).id}" if source else f"encoder/{run.model}"
+
+    def local_files(self, stage: str, name: str) -> list[str]:
+        """Files outside the results folder that a job of `data`, `encoder` or `teacher` reads.
+
+        `name` is the data set, the model or the run's id. Files that a checkpoint lacks are the stage's
+        business: it says what it expected.
+        """
+        if stage == "data":
+            sources = [self.config["datasets"][name][split] for split in ("train", "dev")]
+        elif stage == "encoder":
+            sources = [self.config["models"][name]["source"]]
+        else:
+            run = self.run(name)
+            given = self.config["models"][run.model].get("teachers", {}).get(run.dataset)
+            sources = [given] if given else []
+        found = []
+        for path in (Path(source["path"]) for source in sources if "path" in source):
+            files = [path / "config.json", path / "model.safetensors"] if path.is_dir() else [path]
+            found += [str(file) for file in files if file.exists()]
+        return found
 
     def points(self, run: Run) -> list[Point]:
         """Operating points of a run, in the order of the config."""

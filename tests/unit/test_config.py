@@ -49,6 +49,25 @@ def test_a_cell_without_a_length_has_that_of_the_windows(tmp_path):
         assert plan.spec("evaluate", run=run)["length"] == length
 
 
+def test_local_sources_are_files_of_the_dag(tmp_path):
+    """So that a changed data set or checkpoint makes its readers run again."""
+    for name in ("config.json", "model.safetensors", "train.json", "dev.json"):
+        (tmp_path / name).write_text("{}")
+    embedded = read_yaml(DEFAULT)
+    dataset = embedded["datasets"]["squad2"] | {
+        "train": {"path": str(tmp_path / "train.json")},
+        "dev": {"path": str(tmp_path / "dev.json")},
+    }
+    source = {"path": str(tmp_path)}
+    model = {"architecture": "bert", "source": source, "teachers": {"squad2": source}}
+    changes = {"models": {"bert": model}, "datasets": embedded["datasets"] | {"squad2": dataset}}
+    plan = make_plan(with_overlay(tmp_path, **changes))
+    weights = [str(tmp_path / "config.json"), str(tmp_path / "model.safetensors")]
+    assert plan.local_files("data", "squad2") == [str(tmp_path / "train.json"), str(tmp_path / "dev.json")]
+    assert plan.local_files("encoder", "bert") == plan.local_files("teacher", "bert-squad2-s13") == weights
+    assert plan.local_files("data", "nq") == plan.local_files("teacher", "bert-nq-s13") == []
+
+
 def test_overlays_merge_but_grids_are_replaced_whole():
     base = {"training": {"lr": 1, "epochs": 2}, "models": {"a": 1, "b": 2}, "budgets": [1], "name": "x"}
     merged = merge(base, {"training": {"lr": 3}, "models": {"c": 3}, "budgets": [4]})

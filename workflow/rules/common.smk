@@ -39,6 +39,11 @@ def kept(kind, path):
     return path if PLAN.config["keep"][kind] else temp(path)
 
 
+def local_files(stage):
+    """Data and checkpoints that a config takes from local paths: a changed file makes the job run again."""
+    return lambda wildcards: PLAN.local_files(stage, next(iter(dict(wildcards).values())))
+
+
 def corpus_input(wildcards):
     """The embedded corpus, where this config is made from it."""
     return f"{OUT}/corpus/stage.json" if PLAN.needs_corpus else []

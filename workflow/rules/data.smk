@@ -13,6 +13,7 @@ rule corpus:
 
 rule data:
     input:
+        local=local_files("data"),
         corpus=corpus_input,
     output:
         stage=f"{OUT}/data/{{dataset}}/stage.json",
@@ -33,6 +34,7 @@ rule data:
 
 rule encoder:
     input:
+        local=local_files("encoder"),
         corpus=corpus_input,
     output:
         stage=f"{OUT}/encoder/{{model}}/stage.json",

@@ -2,6 +2,7 @@ rule teacher:
     input:
         encoder=run_start,
         encoder_weights=run_start_weights,
+        local=local_files("teacher"),
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
     output:

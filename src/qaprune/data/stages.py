@@ -16,6 +16,7 @@ from qaprune.data.sources import fetch_encoder, read_dataset
 from qaprune.data.squad2 import write_squad2_gold
 from qaprune.errors import InputError
 from qaprune.models.encoder import architecture_of, read_config
+from qaprune.stage import digest
 
 Log = Callable[[str], None]
 
@@ -53,7 +54,17 @@ def data(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> 
     else:
         write_nq_gold(out / "dev-gold.json.gz", (record for _, record in dev))
     counts = {"train": len(train), "holdout": len(holdout), "dev_sample": len(sample), "dev": len(dev)}
-    return {"summary": ", ".join(f"{name} {count:,}" for name, count in counts.items()), **counts}
+    return {
+        "summary": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
+        "digests": {split: _digest(_source(spec[split], inputs)) for split in ("train", "dev")},
+        **counts,
+    }
+
+
+def _digest(source: dict[str, Any]) -> str | None:
+    """Of a local file; a hub source is named by its revision."""
+    path = Path(source["path"]) if "path" in source else None
+    return digest(path) if path is not None and path.is_file() else source.get("revision")
 
 
 def _source(source: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
@@ -136,7 +147,10 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     if found != spec["architecture"]:
         raise InputError(f"models: architecture {spec['architecture']!r}, but the checkpoint is {found!r}")
     load_tokenizer(out)
-    return {"summary": f"{found}, {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB"}
+    return {
+        "summary": f"{found}, {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB",
+        "digest": digest(out / WEIGHTS),
+    }
 
 
 def _copy_checkpoint(folder: Path, out: Path) -> None:

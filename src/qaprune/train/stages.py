@@ -51,6 +51,7 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     if given:
         source = fetch_encoder(given)
         check_teacher(source, inputs["encoder"])
+        log(f"{spec['label']}: {source} taken as it is; it may have been trained on the hold-out")
     model = load_model(source, compute.attention, settings["dropout"])
     steps = None
     if not given:
