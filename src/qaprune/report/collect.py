@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from qaprune.data.examples import open_text
 from qaprune.errors import InputError
-from qaprune.jsonfile import read_json
+from qaprune.jsonfile import UNREADABLE, read_json, unreadable
 from qaprune.report.intervals import GroupSums, group_sums
 
 Setting = tuple[int, int, str, str, str]
@@ -83,7 +84,7 @@ def read_questions(path: Path) -> tuple[GroupSums, int]:
 
     Every variant must have answered the same questions: a difference of F1 means nothing otherwise.
     """
-    columns = _read_columns(path)
+    columns = read_columns(path)
     try:
         if "tp" in columns:
             numerator = 2 * np.array(columns["tp"], dtype=np.float64)
@@ -113,7 +114,7 @@ def read_timings(folder: Path) -> Timings:
     """Read samples.csv.gz, cells.json and environment.json of one profile folder."""
     described = read_json(folder / "cells.json")
     environment = read_json(folder / "environment.json")
-    columns = _read_columns(folder / "samples.csv.gz")
+    columns = read_columns(folder / "samples.csv.gz")
     seconds: dict[tuple[Setting, str], dict[int, float]] = {}
     try:
         names = ("variant", "batch", "length", "dtype", "backend", "compile", "round", "seconds")
@@ -121,6 +122,8 @@ def read_timings(folder: Path) -> Timings:
             *(columns[name] for name in names), strict=True
         ):
             setting = (int(batch), int(length), dtype, backend, compiled)
+            if not 0 < float(value) < math.inf:
+                raise ValueError(f"seconds: expected a positive number, found {value}")
             seconds.setdefault((setting, variant), {})[int(number)] = float(value)
         cells = {(cell["batch"], cell["length"], cell["variant"]): cell for cell in described["cells"]}
         headline = (described["cells"][0]["batch"], described["cells"][0]["length"])
@@ -143,13 +146,17 @@ def _check_agreement(folder: Path, variants: dict[str, dict], sums: GroupSums) -
             )
 
 
-def _read_columns(path: Path) -> dict[str, list[str]]:
+def read_columns(path: Path) -> dict[str, list[str]]:
     """A (gzipped) CSV file as lists, one a column."""
     try:
         with open_text(path) as stream:
             rows = list(csv.reader(stream))
-    except (OSError, EOFError):
+    except FileNotFoundError:
         raise InputError(f"{path}: expected this file; the stage before the report writes it") from None
+    except UNREADABLE as error:
+        raise unreadable(path, error) from None
+    except csv.Error as error:
+        raise InputError(f"{path}: not a CSV file ({error})") from None
     if not rows:
         raise InputError(f"{path}: expected a header line")
     header, *body = rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ class GroupSums:
     """
 
     variants: tuple[str, ...]
+    groups: tuple[str, ...]
     numerator: np.ndarray
     denominator: np.ndarray
 
@@ -41,6 +43,7 @@ def group_sums(
     size = len(names) * len(labels)
     return GroupSums(
         tuple(str(name) for name in names),
+        tuple(str(label) for label in labels),
         np.bincount(cell, weights=numerator, minlength=size).reshape(shape),
         np.bincount(cell, weights=denominator, minlength=size).reshape(shape),
     )
@@ -97,3 +100,28 @@ def speedup_interval(
     drawn = np.random.default_rng(seed).integers(len(ratios), size=(resamples, len(ratios)))
     low, high = percentile_interval(np.median(ratios[drawn], axis=1), level)
     return float(np.median(ratios)), low, high
+
+
+def ratio_of_medians(
+    baseline: np.ndarray, new: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> tuple[float, float, float]:
+    """Median of `new` / median of `baseline`, two series of rounds that share none, and its interval.
+
+    Each side's rounds are resampled on its own, in blocks of neighbours: a slow spell lasts several rounds,
+    and drawing them one by one would take it for that many independent observations.
+    """
+    if not len(baseline) or not len(new):
+        raise InputError("bootstrap: no round to resample")
+    generator = np.random.default_rng(seed)
+    below, above = (_block_medians(side, resamples, generator) for side in (baseline, new))
+    low, high = percentile_interval(above / below, level)
+    return float(np.median(new) / np.median(baseline)), low, high
+
+
+def _block_medians(values: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
+    """Medians of resampled series, shape (resamples,); blocks of about sqrt(n) rounds wrap at the end."""
+    count = len(values)
+    length = round(math.sqrt(count))
+    starts = generator.integers(count, size=(resamples, -(-count // length), 1))
+    drawn = (starts + np.arange(length)).reshape(resamples, -1)[:, :count] % count
+    return np.median(values[drawn], axis=1)

@@ -47,7 +47,7 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
     for (model, dataset), group in pairs(rows).items():
         parts.append(f"## {model} on {dataset}\n")
         parts.append("\n".join(f"- {line}" for line in _setting_lines(group)) + "\n")
-        parts.append(_markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
+        parts.append(markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
         reasons = _reasons(group)
@@ -150,7 +150,7 @@ def _full_dev(group: list[Row]) -> str:
         for row in group
         if row["f1_full"] is not None
     ]
-    return _markdown_table(["variant", "F1", "HasAns", "NoAns", "EM", "F1 best"], body)
+    return markdown_table(["variant", "F1", "HasAns", "NoAns", "EM", "F1 best"], body)
 
 
 def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
@@ -177,9 +177,12 @@ def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
 def _terminal_line(
     name: str, f1: str, f1_span: str, delta: str, speedup: str, speed_span: str, ms: str
 ) -> str:
-    if len(name) > 30:
-        name = name[:29] + "…"
-    return f"{name:<30} {f1:>5} {f1_span:>9} {delta:>6} {speedup:>7} {speed_span:>9} {ms:>7}".rstrip()
+    return f"{cut(name):<30} {f1:>5} {f1_span:>9} {delta:>6} {speedup:>7} {speed_span:>9} {ms:>7}".rstrip()
+
+
+def cut(name: str, width: int = 30) -> str:
+    """A name that fits; an ellipsis stands for what was left out."""
+    return name if len(name) <= width else name[: width - 1] + "…"
 
 
 def _wrapped(line: str) -> list[str]:
@@ -224,10 +227,10 @@ def _published_markdown() -> str:
     ]
     header = ["work", "point", "model", "F1 pruned", "F1", "delta", "speedup", "source", "hardware"]
     intro = "## Published on SQuAD 2.0\n\nNot measured by this project; each against its own teacher.\n\n"
-    return intro + _markdown_table(header, body)
+    return intro + markdown_table(header, body)
 
 
-def _markdown_table(header: list[str], body: list[list[str]]) -> str:
+def markdown_table(header: list[str], body: list[list[str]]) -> str:
     """An aligned Markdown table: first column left, the others right."""
     widths = [max(3, *(len(line[index]) for line in [header, *body])) for index in range(len(header))]
 
