@@ -102,6 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_people_commands(commands: Any) -> None:
     from qaprune.evaluate import score
+    from qaprune.report import compare_command
 
     sub = commands.add_parser("score", help="official figures of a prediction file")
     score.add_arguments(sub)
@@ -114,6 +115,11 @@ def _add_people_commands(commands: Any) -> None:
     sub = commands.add_parser("show", help="print the F1-versus-speedup table of a results folder")
     sub.add_argument("results", type=Path)
     sub.set_defaults(main=_show)
+    sub = commands.add_parser(
+        "compare", help="what got worse between two results folders; exit code 3 if any"
+    )
+    compare_command.add_arguments(sub)
+    sub.set_defaults(main=compare_command.main)
 
 
 def _run_stage(args: argparse.Namespace) -> int:

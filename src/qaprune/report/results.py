@@ -1,0 +1,109 @@
+"""A finished results folder as `compare` reads it: the rows of points.csv and the raw files behind them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from qaprune.errors import InputError
+from qaprune.report.collect import Timings, read_columns, read_questions, read_timings
+from qaprune.report.columns import SCHEMA_VERSION, Row
+from qaprune.report.intervals import GroupSums
+from qaprune.report.rows import name_of
+
+IDENTITY = ("model", "dataset", "seed", "criterion", "budget", "variant")
+EXACT = ("params", "flops", "heads_kept", "ff_kept", "hidden_kept", "windows_per_question")
+"""Columns that the same config fills with the same number on every machine."""
+NUMBERS = ("f1", "questions", *EXACT)
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """One results folder, run by run."""
+
+    folder: Path
+    rows: dict[str, dict[str, Row]]
+    """run -> variant -> its row, in the table's order; of the row only IDENTITY, `draw` and NUMBERS."""
+    sums: dict[str, GroupSums]
+    """run -> per-paragraph sums of its per-question scores; runs without them are missing."""
+    timings: dict[str, Timings]
+    """run -> raw timings; runs that were not profiled are missing."""
+
+
+def read_results(folder: Path) -> Results:
+    """Read tables/points.csv and, for its runs, what `evaluate` and `profile` left.
+
+    Raises InputError where the table is missing, of another schema version, or not that of these scores.
+    """
+    path = folder / "tables" / "points.csv"
+    if not path.is_file():
+        raise InputError(f"{folder}: no tables/points.csv here; expected the results folder of a report")
+    rows = _read_rows(path)
+    sums, timings = {}, {}
+    for run in rows:
+        evaluate, profile = folder / "evaluate" / run, folder / "profile" / run
+        if evaluate.is_dir():
+            sums[run], _ = read_questions(evaluate / "questions.csv.gz")
+            _check_same_scores(path, run, rows[run], sums[run])
+        if profile.is_dir():
+            timings[run] = read_timings(profile)
+    return Results(folder, rows, sums, timings)
+
+
+def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
+    columns = read_columns(path)
+    _check_schema(path, columns)
+    missing = [name for name in (*IDENTITY, "draw", *NUMBERS) if name not in columns]
+    if missing:
+        raise InputError(f"{path}: expected the columns {', '.join(missing)}")
+    rows: dict[str, dict[str, Row]] = {}
+    for index in range(len(columns["model"])):
+        where = f"{path}:{index + 2}"
+        row: Row = {name: columns[name][index] for name in IDENTITY}
+        row |= {name: _number(columns[name][index], f"{where}: {name}") for name in NUMBERS}
+        for name in ("f1", "questions"):
+            if row[name] is None:
+                raise InputError(f"{where}: {name}: expected a number, found nothing")
+        row["draw"] = int(_number(columns["draw"][index], f"{where}: draw") or 0)
+        run, variant = f"{row['model']}-{row['dataset']}-s{row['seed']}", name_of(row)
+        if variant in rows.setdefault(run, {}):
+            raise InputError(f"{where}: a second row of {variant} in {run}")
+        rows[run][variant] = row
+    return rows
+
+
+def _check_schema(path: Path, columns: dict[str, list[str]]) -> None:
+    versions = sorted(set(columns.get("schema_version", [])))
+    if not versions:
+        raise InputError(f"{path}: expected rows with a schema_version")
+    if versions != [str(SCHEMA_VERSION)]:
+        found = " and ".join(version or "none" for version in versions)
+        raise InputError(
+            f"{path}: schema version {found}; this qaprune compares version {SCHEMA_VERSION}, so write the "
+            "tables again with it"
+        )
+
+
+def _number(text: str, where: str) -> float | None:
+    """A cell as a number; None where it is empty."""
+    if not text:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(f"{where}: expected a number, found {text!r}")
+    return value
+
+
+def _check_same_scores(path: Path, run: str, rows: dict[str, Row], sums: GroupSums) -> None:
+    """A table that is older or newer than its scores would be compared with an interval of other models."""
+    recomputed = dict(zip(sums.variants, sums.f1(), strict=True))
+    for variant, row in rows.items():
+        f1 = row["f1"]
+        if f1 is None or variant not in recomputed or abs(float(f1) - recomputed[variant]) > 0.01:  # type: ignore[arg-type]
+            raise InputError(
+                f"{path}: f1 of {variant} in {run} is not that of evaluate/{run}; run the report again"
+            )
