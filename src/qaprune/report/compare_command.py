@@ -56,7 +56,10 @@ def main(args: argparse.Namespace) -> int:
 
 def write_files(outputs: list[tuple[Path, str]]) -> None:
     """Write all files beside their places, then rename: one that cannot be written leaves none behind."""
-    drafts = []
+    drafts: list[tuple[Path, Path]] = []
+    for path, _ in outputs:
+        if path.is_dir() or [other for other, _ in outputs].count(path) > 1:
+            raise InputError(f"{path}: expected a file, and another one for each output")
     try:
         for path, text in outputs:
             drafts.append((path.with_name(f".{path.name}.{os.getpid()}.tmp"), path))
