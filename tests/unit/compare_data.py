@@ -58,6 +58,7 @@ def write_results(folder: Path, questions: int = 200) -> Path:
     """A results folder of one profiled run, as a finished report leaves it."""
     evaluate = [write_evaluate(folder, "bert", "squad2", questions=questions)]
     profile = [write_profile(folder, RUN)]
+    keep_timed(profile[0], ("teacher", POINT, "l0-h25-f25/distilled", "gain-h50-f50/pruned"))
     (folder / "tables").mkdir()
     rows = build_rows(collect(evaluate, profile), resamples=100)
     (folder / "tables" / "points.csv").write_text(points_csv(rows))
@@ -87,6 +88,19 @@ def drop_rows(folder: Path, variant: str) -> None:
     lines = path.read_text().splitlines(keepends=True)
     name, _, budget = criterion.partition("-")
     path.write_text("".join(line for line in lines if f",{name},{budget},0,{step}," not in line))
+
+
+def keep_timed(profile: Path, variants: tuple[str, ...]) -> None:
+    """Drop the other variants from a profile: a few show as much, and the bootstrap of all takes time."""
+    path = profile / "samples.csv.gz"
+    with open_text(path) as stream:
+        header, *body = stream.readlines()
+    with open_text(path, "w") as stream:
+        stream.writelines([header, *(line for line in body if line.split(",")[0] in variants)])
+    edit_json(
+        profile / "cells.json",
+        lambda record: record.update(cells=[c for c in record["cells"] if c["variant"] in variants]),
+    )
 
 
 def scale_samples(folder: Path, factors: dict[str, float], default: float = 1.0) -> None:

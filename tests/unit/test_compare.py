@@ -280,6 +280,15 @@ def test_growth_from_zero_has_no_per_cent_and_is_still_valid_json(a_and_b, capsy
     assert "heads_kept 0 -> 100 (from nothing)" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("side", "code"), [(0, 0), (1, 4)])
+def test_an_exact_figure_that_one_table_lacks(a_and_b, side, code):
+    edit_points(a_and_b[side], POINT, flops="")
+    found, record = compare(*a_and_b)
+    assert found == code
+    gap = next(gap for gap in record["not_compared"] if gap["what"] == f"flops of {POINT}")
+    assert (gap["why"], gap["lost"]) == (f"empty in {'AB'[side]}", code == 4)
+
+
 def test_another_environment_refuses_speed_names_the_field_and_still_gates_quality(a_and_b, capsys):
     a, b = a_and_b
     edit_json(a / "profile" / RUN / "environment.json", lambda e: e.update(torch="2.13", git_commit="1"))
@@ -496,6 +505,16 @@ def test_an_output_that_cannot_be_written_leaves_no_other_half_written(a_and_b, 
         assert f"{bad}: " in captured.err
     assert sorted(parent.iterdir()) == before
     assert (parent / "kept.md").read_text() == "old"
+
+
+def test_an_output_is_replaced_by_rename(a_and_b):
+    """A reader that holds the old file must never see half of the new one."""
+    path, held = (a_and_b[0].parent / name for name in ("report.md", "held.md"))
+    path.write_text("old")
+    held.hardlink_to(path)
+    compare(*a_and_b, "--markdown", str(path))
+    assert held.read_text() == "old"
+    assert path.read_text().startswith("# Comparison")
 
 
 @pytest.mark.parametrize(
