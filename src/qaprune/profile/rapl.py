@@ -6,14 +6,13 @@ of it or beside it, `psys` holds the packages, `intel-rapl-mmio` shows one a sec
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from qaprune.profile.outcome import Unavailable
 
 POWERCAP = Path("/sys/class/powercap")
 MICRO = 1e-6
-PACKAGE_ZONE = re.compile(r"intel-rapl:\d+")
+PACKAGE_ZONES = "intel-rapl:*"
 """The kernel uses this name on AMD too."""
 
 
@@ -43,7 +42,7 @@ class RaplCounter:
 
 
 def _packages(powercap: Path) -> list[Path]:
-    zones = sorted(zone for zone in powercap.glob("intel-rapl:*") if PACKAGE_ZONE.fullmatch(zone.name))
+    zones = sorted(powercap.glob(PACKAGE_ZONES))
     packages = [zone for zone in zones if _text(zone / "name").startswith("package")]
     if not packages:
         raise Unavailable("RAPL: this machine shows no CPU package counters")
