@@ -25,7 +25,7 @@ VERSIONS = {
     "prune": 1,
     "recover": 2,
     "evaluate": 1,
-    "profile": 1,
+    "profile": 2,
     "report": 1,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""

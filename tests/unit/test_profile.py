@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 import statistics
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,15 @@ import pytest
 from qaprune.data.examples import open_text
 from qaprune.data.features import Features, save_features
 from qaprune.errors import InputError
+from qaprune.profile import stage
 from qaprune.profile.environment import capture, cpu_model, fingerprint
+from qaprune.profile.nvml import Gpu
+from qaprune.profile.outcome import NotMeasured
+from qaprune.profile.power import Idle, Meter, make_meter
 from qaprune.profile.stage import SAMPLE_COLUMNS, check_spec, pick_windows, profile_run
 from qaprune.profile.timers import time_interleaved
 from qaprune.report.intervals import paired_ratios, speedup_interval
+from tests.unit.fake_nvml import UUID, FakeNvml
 
 SPEC = {
     "cells": [{"batch": 2, "length": 32}, {"batch": 1, "length": 16}],
@@ -29,7 +37,9 @@ SPEC = {
     "threads": 1,
     "seed": 3,
     "device": "cpu",
+    "foreign_processes": "abort",
 }
+NO_ENERGY = "no GPU: timed on the CPU; RAPL: this machine shows no CPU package counters"
 
 
 class FakeClock:
@@ -139,6 +149,8 @@ def test_same_windows_for_all_and_repeated_only_when_they_run_out():
         ("rounds", 0),
         ("dtype", "int8"),
         ("threads", None),
+        ("foreign_processes", "ignore"),
+        ("foreign_processes", None),
     ],
 )
 def test_impossible_spec_names_its_key(key: str, value: object):
@@ -156,12 +168,12 @@ def test_a_gpu_that_is_not_there_is_an_error_not_a_fallback(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[str]]:
-    """A teacher of four layers and a variant of one, timed."""
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
+    """A features file, a teacher of four layers and a variant of one."""
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
 
-    folder = tmp_path_factory.mktemp("profile")
+    folder = tmp_path_factory.mktemp("checkpoints")
     variants = {}
     torch.manual_seed(0)
     for key, layers in (("teacher", 4), ("l0-h50-f50/pruned", 1)):
@@ -176,11 +188,23 @@ def profiled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str, list[
         variants[key] = folder / key.replace("/", "-")
         BertForQuestionAnswering(config).save_pretrained(variants[key])
     save_features(folder / "dev.safetensors", tiny_features())
-    out = folder / "out"
-    out.mkdir()
+    return folder / "dev.safetensors", variants
+
+
+@pytest.fixture(scope="module")
+def profiled(
+    checkpoints: tuple[Path, dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, str, list[str]]:
+    """The two models timed, on a machine without RAPL wherever the tests run."""
+    import torch
+
+    features, variants = checkpoints
+    out = tmp_path_factory.mktemp("profile")
     lines: list[str] = []
     threads = torch.get_num_threads()
-    summary = profile_run(SPEC, variants, folder / "dev.safetensors", out, lines.append)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage, "make_meter", partial(make_meter, powercap=out / "absent"))
+        summary = profile_run(SPEC, variants, features, out, lines.append)
     assert torch.get_num_threads() == threads, "the stage left its thread setting behind"
     return out, summary, lines
 
@@ -226,19 +250,24 @@ def test_smaller_model_is_faster(profiled: tuple[Path, str, list[str]]):
     }
     assert medians["l0-h50-f50/pruned"] < medians["teacher"]
     assert "fastest l0-h50-f50/pruned" in summary
-    assert "energy not measured (no GPU: timed on the CPU)" in summary
+    assert f"energy not measured ({NO_ENERGY})" in summary
     assert len(lines) == len(SPEC["cells"])
 
 
 def test_stage_says_what_it_could_not_measure(profiled: tuple[Path, str, list[str]]):
     described = json.loads((profiled[0] / "cells.json").read_text())
     assert len(described["cells"]) == 4
+    assert described["foreign_processes"] is None
+    assert described["foreign_processes_reason"] == "no GPU: timed on the CPU"
     assert (described["cells"][0]["batch"], described["cells"][0]["length"]) == (2, 32)
     for cell in described["cells"]:
         assert cell["peak_memory_mb"] is None
         assert cell["peak_memory_reason"]
         assert cell["energy_j"] is None
-        assert cell["energy_reason"] == "no GPU: timed on the CPU"
+        assert cell["energy_gross_j"] is None
+        assert cell["energy_reason"] == NO_ENERGY
+        assert cell["sampler"] is None
+        assert cell["sampler_reason"] == "no GPU: timed on the CPU"
         assert cell["windows_per_question"] == pytest.approx(1.5)
         assert 0 < cell["fill_percent"] <= 100
     environment = json.loads((profiled[0] / "environment.json").read_text())
@@ -250,3 +279,101 @@ def test_missing_checkpoint_is_named(tmp_path: Path):
     save_features(tmp_path / "dev.safetensors", tiny_features())
     with pytest.raises(InputError, match="absent"):
         profile_run(SPEC, {"teacher": tmp_path / "absent"}, tmp_path / "dev.safetensors", tmp_path)
+
+
+class SteadyCounter:
+    """100 W in a time that passes with each look at the clock, so that nothing here sleeps."""
+
+    source = "rapl"
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def clock(self) -> float:
+        self.sleep(0.01)
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+    def read(self) -> float:
+        return 100 * self.now
+
+
+class RestedMeter(Meter):
+    """A meter that found 50 W at rest."""
+
+    def idle(self, seconds: float = 1.0, settle_seconds: float = 0.5) -> Idle:
+        return Idle(watts=50.0, seconds=1.0, period_s=0.01)
+
+
+def test_energy_a_question_lands_in_the_cells(
+    checkpoints: tuple[Path, dict[str, Path]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    counter = SteadyCounter()
+    meter = RestedMeter(counter, NotMeasured("planted"), lambda: None, counter.clock, counter.sleep)
+    monkeypatch.setattr(stage, "make_meter", lambda device, gpu, wait: meter)
+    features, variants = checkpoints
+    summary = profile_run(SPEC | {"cells": SPEC["cells"][:1]}, variants, features, tmp_path, print)
+    assert "energy measured, not cross-checked" in summary
+    for cell in json.loads((tmp_path / "cells.json").read_text())["cells"]:
+        watts = cell["energy_gross_j"] * cell["energy_passes"] * 2 / 1.5 / cell["energy_window_s"]
+        assert watts == pytest.approx(100), "two windows a pass, one and a half a question"
+        assert cell["energy_j"] / cell["energy_gross_j"] == pytest.approx(0.5)
+        assert cell["idle_power_w"] == 50
+        assert cell["energy_reason"] is None
+
+
+STRANGER = (2**30, 700)
+
+
+@pytest.fixture
+def shared_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeNvml:
+    """The stage believes that it runs on this card, where its own process is alone so far."""
+    fake = FakeNvml(processes={"compute": [(os.getpid(), 100)]})
+
+    @contextmanager
+    def opened(device: str):
+        yield Gpu(fake, f"GPU-{UUID}", f"GPU-{UUID}")
+
+    monkeypatch.setattr(stage, "open_gpu", opened)
+    monkeypatch.setattr(stage, "make_meter", partial(make_meter, powercap=tmp_path))
+    return fake
+
+
+def test_a_foreign_process_aborts_before_anything_is_timed(
+    checkpoints: tuple[Path, dict[str, Path]],
+    tmp_path: Path,
+    shared_gpu: FakeNvml,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    shared_gpu.processes["compute"].append(STRANGER)
+    monkeypatch.setattr(stage, "time_interleaved", lambda *_: pytest.fail("timed beside a stranger"))
+    features, variants = checkpoints
+    with pytest.raises(InputError, match=r"foreign process 1073741824 \(700 MiB\) on the GPU"):
+        profile_run(SPEC, variants, features, tmp_path, print)
+
+
+@pytest.mark.parametrize("policy", ["abort", "mark"])
+def test_a_foreign_process_that_comes_while_timing_stops_or_marks_the_run(
+    checkpoints: tuple[Path, dict[str, Path]],
+    tmp_path: Path,
+    shared_gpu: FakeNvml,
+    monkeypatch: pytest.MonkeyPatch,
+    policy: str,
+):
+    def interrupted(*arguments: object) -> object:
+        shared_gpu.processes["compute"].append(STRANGER)
+        return time_interleaved(*arguments)
+
+    monkeypatch.setattr(stage, "time_interleaved", interrupted)
+    features, variants = checkpoints
+    spec = SPEC | {"cells": SPEC["cells"][:1], "foreign_processes": policy}
+    if policy == "abort":
+        with pytest.raises(InputError, match="foreign process"):
+            profile_run(spec, variants, features, tmp_path, print)
+        assert not (tmp_path / "cells.json").exists()
+        return
+    assert "foreign process 1073741824 (700 MiB)" in profile_run(spec, variants, features, tmp_path, print)
+    marked = json.loads((tmp_path / "cells.json").read_text())["foreign_processes"]
+    assert marked == [{"pid": 2**30, "kind": "compute", "memory_mb": 700.0}]

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from qaprune.data.examples import open_text
 from qaprune.data.features import Features, batch_inputs, load_features
 from qaprune.errors import InputError
 from qaprune.profile.environment import capture, fingerprint
-from qaprune.profile.nvml import Energy, measure_energy
+from qaprune.profile.foreign import POLICIES, ForeignWatch
+from qaprune.profile.nvml import open_gpu
+from qaprune.profile.power import Meter, energy_columns, make_meter
 from qaprune.profile.timers import Sample, peak_memory_mb, synchroniser, time_interleaved
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SAMPLE_COLUMNS = ("variant", "batch", "length", "dtype", "backend", "compile", "round", "seconds")
 DTYPES = ("auto", "float32", "bfloat16")
 BACKENDS = ("eager", "sdpa")
@@ -69,20 +72,25 @@ def profile_run(
 
     device = choose_device(spec["device"])
     dtype = choose_dtype(spec["dtype"], device)
-    with torch_threads(spec["threads"]), torch.inference_mode():
+    wait = synchroniser(device)
+    with torch_threads(spec["threads"]), torch.inference_mode(), open_gpu(device) as gpu:
         models = {
             key: load_model(Path(path), spec["backend"]).eval().to(device, getattr(torch, dtype))
             for key, path in variants.items()
         }
         windows = load_features(features)
         environment = capture(device)
+        meter = make_meter(device, gpu, wait)
+        foreign = ForeignWatch(gpu, spec["foreign_processes"])
+        foreign.check()
         samples: list[tuple[Setting, Sample]] = []
         cells: list[dict] = []
         for cell in spec["cells"]:
             setting = Setting(
                 int(cell["batch"]), int(cell["length"]), dtype, spec["backend"], device, spec["threads"]
             )
-            cell_samples, described = _measure_cell(setting, spec, models, windows)
+            cell_samples, described = _measure_cell(setting, spec, models, windows, meter)
+            foreign.check()
             samples += [(setting, sample) for sample in cell_samples]
             cells += described
             if len(spec["cells"]) > 1:
@@ -91,14 +99,17 @@ def profile_run(
     _write_samples(out / "samples.csv.gz", samples)
     _write_json(
         out / "cells.json",
-        {"schema_version": SCHEMA_VERSION, "fingerprint": fingerprint(environment), "cells": cells},
+        {
+            "schema_version": SCHEMA_VERSION,
+            "fingerprint": fingerprint(environment),
+            "cells": cells,
+            **foreign.columns(),
+        },
     )
     _write_json(out / "environment.json", environment)
     headline = [sample for setting, sample in samples if setting == samples[0][0]]
-    energy = cells[0]["energy_reason"]
-    return f"{_cell_summary(headline, variants)}; " + (
-        f"energy not measured ({energy})" if energy else "energy measured"
-    )
+    notes = [_cell_summary(headline, variants), _energy_summary(cells), foreign.describe()]
+    return "; ".join(note for note in notes if note)
 
 
 def check_spec(spec: dict) -> None:
@@ -119,7 +130,12 @@ def check_spec(spec: dict) -> None:
     ):
         if not isinstance(spec.get(key), int | float) or spec[key] < least:
             raise InputError(f"profile.{key}: expected a number from {least} up, got {spec.get(key)!r}")
-    for key, allowed in (("dtype", DTYPES), ("backend", BACKENDS), ("device", DEVICES)):
+    for key, allowed in (
+        ("dtype", DTYPES),
+        ("backend", BACKENDS),
+        ("device", DEVICES),
+        ("foreign_processes", POLICIES),
+    ):
         if spec.get(key) not in allowed:
             raise InputError(f"profile.{key}: expected one of {', '.join(allowed)}, got {spec.get(key)!r}")
 
@@ -157,25 +173,29 @@ def torch_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def pick_windows(count: int, batch: int, seed: int) -> list[np.ndarray]:
+def pick_windows(windows: int, batch: int, seed: int) -> list[np.ndarray]:
     """Window indices of the timed batches: a seeded shuffle, used again from its start when it runs out."""
-    if count < 1:
+    if windows < 1:
         raise InputError("profile: the features file holds no windows")
-    order = np.random.default_rng(seed).permutation(count)
-    batches = max(1, min(BATCHES_A_CELL, count // batch))
-    return [order[np.arange(number * batch, (number + 1) * batch) % count] for number in range(batches)]
+    order = np.random.default_rng(seed).permutation(windows)
+    batches = max(1, min(BATCHES_A_CELL, windows // batch))
+    return [order[np.arange(number * batch, (number + 1) * batch) % windows] for number in range(batches)]
 
 
 def _measure_cell(
-    setting: Setting, spec: dict, models: dict[str, Any], windows: Features
+    setting: Setting, spec: dict, models: dict[str, Any], windows: Features, meter: Meter
 ) -> tuple[list[Sample], list[dict]]:
     """Time all variants on the same real windows; then memory and energy of each, one after another."""
     picked = pick_windows(windows.windows, setting.batch, spec["seed"])
     inputs = [batch_inputs(windows, indices, setting.length, setting.device) for indices in picked]
     calls = {key: _forward(model, inputs) for key, model in models.items()}
-    wait = synchroniser(setting.device)
     samples = time_interleaved(
-        calls, int(spec["rounds"]), int(spec["warmup_rounds"]), spec["min_seconds"], wait, int(spec["seed"])
+        calls,
+        int(spec["rounds"]),
+        int(spec["warmup_rounds"]),
+        spec["min_seconds"],
+        meter.wait,
+        int(spec["seed"]),
     )
     fill = float(np.mean([batch["attention_mask"].float().mean().item() for batch in inputs])) * 100
     shared = {
@@ -189,36 +209,50 @@ def _measure_cell(
         "fill_percent": round(fill, 2),
         "windows_per_question": windows.windows / windows.questions,
     }
+    questions = setting.batch / shared["windows_per_question"]
+    idle = meter.idle()  # once a cell: all its variants are measured against the same rest
     return samples, [
-        {"variant": key, **shared, **_memory_and_energy(setting, model, calls[key], wait, shared)}
+        {
+            "variant": key,
+            **shared,
+            **_memory(setting, model, calls[key]),
+            **energy_columns(meter.measure(_endless(calls[key]), idle), questions),
+        }
         for key, model in models.items()
     ]
 
 
-def _memory_and_energy(
-    setting: Setting, model: Any, call: Callable[[int], object], wait: Callable[[], None], shared: dict
-) -> dict:
-    """Peak memory (MiB) and energy a question (J) of one variant; null and why where not measured."""
+def _memory(setting: Setting, model: Any, call: Callable[[int], object]) -> dict:
+    """Peak memory (MiB) of one variant; null and why where not measured."""
     weights = sum(
         tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers())
     )
     memory = peak_memory_mb(call, weights, setting.device)
-    numbers = iter(range(10**9))
-    energy = measure_energy(lambda: call(next(numbers)), setting.device, wait)
-    measured = isinstance(energy, Energy)
     return {
         "peak_memory_mb": memory,
         "peak_memory_reason": NO_CPU_MEMORY if memory is None else None,
-        "energy_j": energy.joules_per_pass / setting.batch * shared["windows_per_question"]
-        if measured
-        else None,
-        "energy_reason": None if measured else energy.reason,
-        "energy_window_s": energy.seconds if measured else None,
     }
+
+
+def _endless(call: Callable[[int], object]) -> Callable[[], object]:
+    """The same passes as the timed ones, without a round's number."""
+    numbers = count()
+    return lambda: call(next(numbers))
 
 
 def _forward(model: Any, inputs: list[dict]) -> Callable[[int], object]:
     return lambda number: model(**inputs[number % len(inputs)])
+
+
+def _energy_summary(cells: list[dict]) -> str:
+    """`energy measured, counter and power samples differ by up to 2.1 %`, or why the headline has none."""
+    if cells[0]["energy_reason"]:
+        return f"energy not measured ({cells[0]['energy_reason']})"
+    apart = [cell["energy_disagreement_percent"] for cell in cells]
+    known = [abs(percent) for percent in apart if percent is not None]
+    if not known:
+        return "energy measured, not cross-checked"
+    return f"energy measured, counter and power samples differ by up to {max(known):.1f} %"
 
 
 def _cell_summary(samples: list[Sample], variants: dict[str, Path]) -> str:

@@ -67,7 +67,11 @@ COLUMNS = tuple(
         ("speedup_asked", "x", "target of a speedup budget"),
         ("speedup_predicted", "x", "what the latency table promised for it"),
         ("throughput_qps", "questions a second", "batch / windows_per_question / latency"),
-        ("energy_j", "J a question", "energy of the whole board, idle power included"),
+        (
+            "energy_j",
+            "J a question",
+            "energy above idle, of the whole GPU board or the CPU packages (docs/measuring.md)",
+        ),
         ("peak_memory_mb", "MiB", "the variant's weights and the most one pass allocates on top"),
         ("batch", "windows", "batch size of the timed passes"),
         ("length", "tokens", "window length of the timed passes, padding included"),

@@ -1,0 +1,339 @@
+"""Energy of forward passes: a hardware counter read over a long window, idle power measured and subtracted.
+
+On a GPU the counter is NVML's total energy, cross-checked against the sampler's power readings; on a CPU
+it is RAPL's. What cannot be measured is a `NotMeasured` with the reason.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from qaprune.profile.nvml import NO_GPU, Gpu
+from qaprune.profile.outcome import NotMeasured, Unavailable
+from qaprune.profile.rapl import POWERCAP, RaplCounter
+from qaprune.profile.sampler import MILLI, Sampler
+
+PERIODS_A_WINDOW = 20
+"""A window spans at least so many updates of the counter."""
+LEAST_UPDATES = 6
+"""The counter's period is the median of the gaps between at least so many updates."""
+PATIENCE_S = 5.0
+"""A counter that has not moved for so long is not going to."""
+POLL_S = 0.0005
+ENERGY_COLUMNS = (
+    "energy_j",
+    "energy_gross_j",
+    "energy_reason",
+    "energy_source",
+    "energy_window_s",
+    "energy_passes",
+    "energy_resolution_percent",
+    "energy_counter_period_ms",
+    "energy_disagreement_percent",
+    "energy_disagreement_reason",
+    "idle_power_w",
+    "idle_window_s",
+)
+
+
+class EnergyCounter(Protocol):
+    """A counter of joules. `read` raises `Unavailable`, or `InputError` where the device is gone."""
+
+    source: str
+
+    def read(self) -> float: ...
+
+
+class NvmlCounter:
+    """The whole board's energy since the driver was loaded. Raises `Unavailable` where there is none."""
+
+    source = "nvml"
+
+    def __init__(self, gpu: Gpu):
+        if gpu.mig:
+            raise Unavailable("a MIG slice: the energy counter belongs to the whole card")
+        self._gpu = gpu
+        self.read()
+
+    def read(self) -> float:
+        """Joules."""
+        return self._gpu.ask("nvmlDeviceGetTotalEnergyConsumption", self._gpu.card) * MILLI
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    """The device at rest: mean power over `seconds`, and how often the counter was seen to update."""
+
+    watts: float
+    seconds: float
+    period_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Energy of a window of `passes` forward passes: `gross_j` holds idle power, `net_j` does not.
+
+    `sampled_j` is the same window by integrated power samples.
+    """
+
+    gross_j: float
+    seconds: float
+    passes: int
+    idle: Idle
+    source: str
+    sampled_j: float | NotMeasured
+
+    @property
+    def net_j(self) -> float | NotMeasured:
+        """Joules above idle."""
+        mean_watts = self.gross_j / self.seconds
+        if mean_watts <= self.idle.watts:
+            return NotMeasured(
+                f"idle power ({self.idle.watts:.1f} W) is not below that of the window ({mean_watts:.1f} W)"
+            )
+        return self.gross_j - self.idle.watts * self.seconds
+
+    @property
+    def disagreement_percent(self) -> float | NotMeasured:
+        """Integrated samples minus counter, as a share of the counter."""
+        if isinstance(self.sampled_j, NotMeasured):
+            return self.sampled_j
+        return 100 * (self.sampled_j - self.gross_j) / self.gross_j
+
+    @property
+    def resolution_percent(self) -> float:
+        """The window's two ends, each known to one update or one pass, whichever is shorter."""
+        return 100 * 2 * min(self.idle.period_s, self.seconds / self.passes) / self.seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What one variant's window gave: its energy and what the sampler saw meanwhile."""
+
+    energy: Energy | NotMeasured
+    sampler: dict[str, Any] | NotMeasured
+
+
+class _Edge(NamedTuple):
+    """A moment at which the counter had just updated, and the passes run on the way there."""
+
+    at: float
+    joules: float
+    passes: int
+
+
+class _Window(NamedTuple):
+    """A measured window, by the meter's clock. `joules` is a reason where no counter could be read."""
+
+    since: float
+    until: float
+    passes: int
+    joules: float | NotMeasured
+
+
+@dataclass(frozen=True)
+class Meter:
+    """Measures idle power and windows of one device with one counter.
+
+    `wait` waits for the device. `make_sampler` starts the sampler of one window. `clock` and `sleep` are
+    replaced in tests.
+    """
+
+    counter: EnergyCounter | NotMeasured
+    make_sampler: Callable[[], Sampler] | NotMeasured
+    wait: Callable[[], None]
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], None] = time.sleep
+
+    def idle(self, seconds: float = 1.0, settle_seconds: float = 0.5) -> Idle | NotMeasured:
+        """Power at rest and the counter's update period, from its updates over at least `seconds`.
+
+        The device is waited for first, then left alone for `settle_seconds`, so that the last work's
+        power is not in it.
+        """
+        if isinstance(self.counter, NotMeasured):
+            return self.counter
+        self.wait()
+        self.sleep(settle_seconds)
+        try:
+            updates = self._updates(self.counter, seconds)
+        except Unavailable as error:
+            return NotMeasured(str(error))
+        (began, low), (ended, high) = updates[0], updates[-1]
+        gaps = [later[0] - earlier[0] for earlier, later in pairwise(updates)]
+        return Idle((high - low) / (ended - began), ended - began, statistics.median(gaps))
+
+    def _updates(self, counter: EnergyCounter, seconds: float) -> list[tuple[float, float]]:
+        """(time, joules) of each update seen over `seconds`, longer where they are few."""
+        started, last = self.clock(), counter.read()
+        updates: list[tuple[float, float]] = []
+        while len(updates) < LEAST_UPDATES or updates[-1][0] - updates[0][0] < seconds:
+            if self.clock() - started > seconds + PATIENCE_S:
+                raise Unavailable(
+                    f"the energy counter moved {len(updates)} times in {seconds + PATIENCE_S:.1f} s"
+                )
+            self.sleep(POLL_S)
+            now = counter.read()
+            if now != last:
+                _must_rise(last, now)
+                updates.append((self.clock(), now))
+                last = now
+        return updates
+
+    def measure(
+        self,
+        call: Callable[[], object],
+        idle: Idle | NotMeasured,
+        min_seconds: float = 1.0,
+        warm_seconds: float = 0.5,
+    ) -> Measurement:
+        """Repeat `call` (one forward pass) for `warm_seconds`, then over a window of at least
+        `min_seconds` and `PERIODS_A_WINDOW` updates of the counter, which begins and ends at an update.
+
+        Where only the sampler can measure, the window is `min_seconds` of wall clock; where nothing can,
+        no pass runs. Raises `InputError` where the device is lost.
+        """
+        if isinstance(self.make_sampler, NotMeasured):
+            if isinstance(idle, NotMeasured):
+                return Measurement(idle, self.make_sampler)
+            window = self._window(call, idle, min_seconds, warm_seconds)
+            return Measurement(self._energy(window, idle, self.make_sampler), self.make_sampler)
+        with self.make_sampler() as sampler:
+            try:
+                window = self._window(call, idle, min_seconds, warm_seconds)
+            except Exception as error:
+                # CUDA reports a lost device in its own words: say what NVML saw
+                if sampler.lost:
+                    raise sampler.lost from error
+                raise
+        if sampler.lost:
+            raise sampler.lost
+        sampled = sampler.energy(window.since, window.until)
+        return Measurement(self._energy(window, idle, sampled), sampler.summary(window.since, window.until))
+
+    def _energy(
+        self, window: _Window, idle: Idle | NotMeasured, sampled_j: float | NotMeasured
+    ) -> Energy | NotMeasured:
+        if isinstance(idle, NotMeasured):
+            return idle
+        if isinstance(window.joules, NotMeasured):
+            return window.joules
+        seconds = window.until - window.since
+        return Energy(window.joules, seconds, window.passes, idle, self.counter.source, sampled_j)
+
+    def _window(
+        self, call: Callable[[], object], idle: Idle | NotMeasured, min_seconds: float, warm_seconds: float
+    ) -> _Window:
+        """Run the passes; a counter that fails on the way makes the joules, not the window, unmeasured."""
+        self._run(call, warm_seconds)
+        began = self.clock()
+        if isinstance(idle, NotMeasured):
+            passes = self._run(call, min_seconds)
+            return _Window(began, self.clock(), passes, idle)
+        try:
+            start = self._to_update(call)
+            passes = self._run(call, max(min_seconds, PERIODS_A_WINDOW * idle.period_s))
+            end = self._to_update(call)
+            _must_rise(start.joules, end.joules)
+        except Unavailable as error:
+            return _Window(began, self.clock(), 0, NotMeasured(str(error)))
+        return _Window(start.at, end.at, passes + end.passes, end.joules - start.joules)
+
+    def _run(self, call: Callable[[], object], seconds: float) -> int:
+        """Run passes for `seconds`; at least one."""
+        started, passes = self.clock(), 0
+        while not passes or self.clock() - started < seconds:
+            call()
+            self.wait()
+            passes += 1
+        return passes
+
+    def _to_update(self, call: Callable[[], object]) -> _Edge:
+        """Run passes until the counter moves: a window between two such moments has no stale ends."""
+        started, before = self.clock(), self.counter.read()
+        passes = 0
+        while True:
+            passes += self._run(call, 0)
+            now = self.counter.read()
+            at = self.clock()
+            if now != before:
+                return _Edge(at, now, passes)
+            if at - started > PATIENCE_S:
+                raise Unavailable(f"the energy counter did not move in {at - started:.1f} s")
+
+
+def _must_rise(before: float, after: float) -> None:
+    if after <= before:
+        raise Unavailable(f"the energy counter went from {before:.3f} J to {after:.3f} J: it was reset")
+
+
+def make_meter(
+    device: str, gpu: Gpu | NotMeasured, wait: Callable[[], None], powercap: Path = POWERCAP
+) -> Meter:
+    """The meter of a torch device: NVML's counter and sampler on a GPU, RAPL's counter on a CPU.
+
+    `gpu` is what `nvml.open_gpu` gave for the device, and must stay open while the meter is used; `wait`
+    waits for the device. A GPU that cannot be measured is never replaced by the CPU's counter.
+    """
+    if not device.startswith("cuda"):
+        return Meter(_rapl(powercap), NotMeasured(NO_GPU), wait)
+    if isinstance(gpu, NotMeasured):
+        return Meter(gpu, gpu, wait)
+    try:
+        counter: EnergyCounter | NotMeasured = NvmlCounter(gpu)
+    except Unavailable as error:
+        counter = NotMeasured(str(error))
+    return Meter(counter, lambda: Sampler(gpu), wait)
+
+
+def _rapl(powercap: Path) -> RaplCounter | NotMeasured:
+    try:
+        return RaplCounter(powercap)
+    except Unavailable as error:
+        return NotMeasured(f"{NO_GPU}; {error}")
+
+
+def energy_columns(measured: Measurement, questions_per_pass: float) -> dict[str, Any]:
+    """What cells.json keeps of one variant: joules a question, watts, a reason where there is no number.
+
+    `energy_j` is net of idle power, `energy_gross_j` is not; both come from the counter that
+    `energy_source` names.
+    """
+    energy = measured.energy
+    columns: dict[str, Any] = dict.fromkeys(ENERGY_COLUMNS) | _or_reason(
+        "sampler", measured.sampler, "sampler_reason"
+    )
+    if isinstance(energy, NotMeasured):
+        return columns | {"energy_reason": energy.reason, "energy_disagreement_reason": energy.reason}
+    questions = energy.passes * questions_per_pass
+    net = energy.net_j
+    return (
+        columns
+        | _or_reason("energy_j", net if isinstance(net, NotMeasured) else net / questions, "energy_reason")
+        | _or_reason(
+            "energy_disagreement_percent", energy.disagreement_percent, "energy_disagreement_reason"
+        )
+        | {
+            "energy_gross_j": energy.gross_j / questions,
+            "energy_source": energy.source,
+            "energy_window_s": energy.seconds,
+            "energy_passes": energy.passes,
+            "energy_resolution_percent": energy.resolution_percent,
+            "energy_counter_period_ms": energy.idle.period_s / MILLI,
+            "idle_power_w": energy.idle.watts,
+            "idle_window_s": energy.idle.seconds,
+        }
+    )
+
+
+def _or_reason(key: str, value: Any, reason_key: str) -> dict[str, Any]:
+    """The value under `key`, or None there and why under `reason_key`."""
+    if isinstance(value, NotMeasured):
+        return {key: None, reason_key: value.reason}
+    return {key: value, reason_key: None}
