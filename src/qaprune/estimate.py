@@ -144,8 +144,8 @@ def disk_gb(plan: Plan) -> tuple[float, float]:
         stay += size.total * (keep["teacher"] + keep["recovered"])
         for point in plan.points(run):
             weights = fixed + share_left(point) * size.layers
-            most += weights * (point.draws + len(point.recovery))
-            stay += weights * (point.draws * keep["pruned"] + len(point.recovery) * keep["recovered"])
+            most += weights * (1 + len(point.recovery))
+            stay += weights * (keep["pruned"] + len(point.recovery) * keep["recovered"])
     encoders = sum(model_size(model["source"]).total for model in plan.config["models"].values())
     return (most + encoders) * 4e-9, (stay + encoders) * 4e-9
 

@@ -240,14 +240,15 @@ class Plan:
         return [f"{self.out}/{folder}/stage.json" for folder in folders]
 
     def weight_files(self, variants: list[Variant]) -> list[str]:
-        """The checkpoint files themselves, so that none is removed before its last reader ran."""
-        found = []
-        for variant in variants:
-            folder, draws, _ = variant.folder.partition("/draws/")
-            found.append(
-                f"{self.out}/{folder}/draws" if draws else f"{self.out}/{folder}/model.safetensors"
-            )
-        return list(dict.fromkeys(found))
+        """The checkpoint files themselves, so that none is removed before its last reader ran.
+
+        Pruned ones are not among them: teacher and mask are enough to cut one anew.
+        """
+        return [
+            f"{self.out}/{variant.folder}/model.safetensors"
+            for variant in variants
+            if variant.stage != "prune"
+        ]
 
     # --- the spec of each stage: only the keys that it reads ---
 
@@ -338,9 +339,7 @@ class Plan:
         if kind == "distilled":
             training |= {key: recovery[key] for key in ("temperature", "weight")}
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
-        spec = {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
-        # The rule does not look at the pruned checkpoint's age: see there.
-        return spec | ({"prune_version": VERSIONS["prune"]} if point else {})
+        return {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
 
     def full_dev(self, run: Run) -> list[str]:
         """Keys of the variants that are scored on all of dev beside the sample."""

@@ -11,8 +11,11 @@ import torch
 from transformers import AutoConfig, AutoModelForQuestionAnswering
 
 from qaprune.errors import InputError
+from qaprune.models.checkpoint import write_variant
 from qaprune.models.encoder import load_model
+from qaprune.prune.mask import save_mask
 from qaprune.prune.slice import slice_model
+from qaprune.prune.stage import load_variant
 from tests.conftest import make_model
 from tests.contract.test_masked_is_sliced import inputs, logits, random_mask
 
@@ -107,3 +110,23 @@ def test_a_pruned_model_trains_in_bfloat16(sliced, attention):
     assert all(
         weight.grad is not None for name, weight in sliced.named_parameters() if "qa_outputs" in name
     )
+
+
+def test_a_pruned_model_comes_back_from_teacher_and_mask(tmp_path):
+    """Pruned weights need not be kept: bit for bit the same model is cut from what stays."""
+    teacher = make_model("roberta")
+    teacher.save_pretrained(tmp_path / "teacher")
+    masks = [random_mask(seed) for seed in (4, 5)]
+    point = tmp_path / "point"
+    for draw, mask in enumerate(masks):
+        folder = point / "draws" / str(draw) if draw else point
+        folder.mkdir(parents=True)
+        (point / "masks").mkdir(exist_ok=True)
+        save_mask(point / "masks" / f"{draw}.safetensors", mask, {})
+        write_variant(folder, {"variant": "pruned", "draw": draw})
+        again = load_variant(folder, tmp_path / "teacher", teacher.config._attn_implementation)
+        assert torch.equal(logits(again, inputs()), logits(slice_model(teacher, mask), inputs()))
+    teacher.config.save_pretrained(point)
+    write_variant(point, {"variant": "retrained", "draw": 0})
+    with pytest.raises(InputError, match=r"no model.safetensors"):
+        load_variant(point, tmp_path / "teacher", "eager")

@@ -8,7 +8,6 @@ rule prune:
     output:
         stage=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
         weights=kept("pruned", f"{OUT}/prune/{{run}}/{{point}}/model.safetensors"),
-        draws=kept("pruned", directory(f"{OUT}/prune/{{run}}/{{point}}/draws")),
     log:
         f"{LOGS}/prune/{{run}}/{{point}}.log",
     conda:

@@ -1,11 +1,7 @@
 rule recover:
     input:
-        # Teacher and scores decide the mask. A pruned checkpoint that was removed and is cut anew for another
-        # reader is the same one, so its age must not train everything again.
-        teacher=f"{OUT}/teacher/{{run}}/stage.json",
-        gate=point_scores,
-        model=ancient(f"{OUT}/prune/{{run}}/{{point}}/stage.json"),
-        weights=ancient(f"{OUT}/prune/{{run}}/{{point}}/model.safetensors"),
+        model=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
+        weights=f"{OUT}/prune/{{run}}/{{point}}/model.safetensors",
         logits=f"{OUT}/teacher/{{run}}/logits.safetensors",
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),

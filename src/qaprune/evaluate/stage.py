@@ -17,7 +17,8 @@ from qaprune.evaluate import nq, nq_files, squad2
 from qaprune.evaluate.predictions import Predictions, contexts_of, predict_spans, save_predictions
 from qaprune.models.checkpoint import read_variant
 from qaprune.models.cost import encoder_flops, parameters
-from qaprune.models.encoder import load_model, model_shape
+from qaprune.models.encoder import model_shape
+from qaprune.prune.stage import load_variant
 from qaprune.train.compute import start
 from qaprune.train.predict import predict_logits
 
@@ -125,7 +126,7 @@ def evaluate(
         rows["no-answer"] = shared | row | {"variant": "no-answer", "f1_best": None}
         _write_questions(writer, "no-answer", head, per_question)
         for key, folder in inputs["variants"].items():
-            model = load_model(folder, compute.attention)
+            model = load_variant(folder, inputs["variants"]["teacher"], compute.attention)
             variant = read_variant(folder)
             whole = key in spec["full_dev"]
             features = dev if whole else head

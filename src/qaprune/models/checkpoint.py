@@ -20,10 +20,14 @@ def save_checkpoint(
     model.config.no_answer_threshold = threshold
     model.to("cpu").save_pretrained(out)
     copy_tokenizer(tokenizer, out)
-    (out / "variant.json").write_text(
-        json.dumps(variant, indent=1, sort_keys=True) + "\n", encoding="utf-8"
-    )
+    write_variant(out, variant)
     (out / "README.md").write_text(_card(variant), encoding="utf-8")
+
+
+def write_variant(out: Path, variant: dict[str, Any]) -> None:
+    """The facts of a row so far, beside its checkpoint."""
+    text = json.dumps(variant, indent=1, sort_keys=True) + "\n"
+    (out / "variant.json").write_text(text, encoding="utf-8")
 
 
 def _card(variant: dict[str, Any]) -> str:

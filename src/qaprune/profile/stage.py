@@ -68,14 +68,16 @@ def profile_run(
     check_spec(spec)
     import torch
 
-    from qaprune.models.encoder import load_model
+    from qaprune.prune.stage import load_variant
 
     device = choose_device(spec["device"])
     dtype = choose_dtype(spec["dtype"], device)
     wait = synchroniser(device)
     with torch_threads(spec["threads"]), torch.inference_mode(), open_gpu(device) as gpu:
         models = {
-            key: load_model(Path(path), spec["backend"]).eval().to(device, getattr(torch, dtype))
+            key: load_variant(Path(path), variants.get("teacher", Path(path)), spec["backend"])
+            .eval()
+            .to(device, getattr(torch, dtype))
             for key, path in variants.items()
         }
         windows = load_features(features)

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.gate.registry import Scores, load_criterion
 from qaprune.gate.stage import load_scores
-from qaprune.models.checkpoint import save_checkpoint
+from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
 from qaprune.models.encoder import EncoderShape, load_model, model_shape
 from qaprune.prune.mask import Mask, keep_highest, load_mask, save_mask, whole_layer_mask
 from qaprune.prune.slice import slice_model
 from qaprune.stage import read_stage
 from qaprune.train.compute import start
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
+    """The model of a row: its checkpoint, or where only a mask stayed the teacher cut by it."""
+    if (folder / "model.safetensors").exists() or not (folder / "variant.json").exists():
+        return load_model(folder, attention)
+    variant = read_variant(folder)
+    if variant["variant"] != "pruned":
+        return load_model(folder, attention)  # which says what is missing
+    point = folder.parents[1] if variant["draw"] else folder
+    mask = load_mask(point / "masks" / f"{variant['draw']}.safetensors")
+    return slice_model(load_model(teacher, attention), mask)
 
 
 def select(
@@ -40,9 +55,9 @@ def prune(
 ) -> dict[str, Any]:
     """Slice the teacher for every draw of an operating point.
 
-    Draw 0 is the checkpoint of the stage's own folder, the one that recovery continues from; further
-    draws stand under `draws/`. Masks of all draws stay under `masks/`. With `--mask` that file is used
-    instead of scores.
+    Draw 0 is the checkpoint of the stage's own folder, the one that recovery continues from; of further
+    draws `draws/` holds the facts. Masks of all draws stay under `masks/`, and `load_variant` cuts a model
+    anew from them. With `--mask` that file is used instead of scores.
     """
     compute = start(spec["compute"], spec["run"]["seed"])
     teacher = load_model(inputs["teacher"], compute.attention)
@@ -86,8 +101,11 @@ def prune(
             "gate_passes": gate.get("gate_passes"),
             "train_tokens": gate.get("gate_tokens", 0),
         }
-        folder = out / "draws" / str(draw) if draw else out
-        save_checkpoint(smaller, folder, inputs["teacher"], threshold, variant)
+        if draw:
+            (out / "draws" / str(draw)).mkdir()
+            write_variant(out / "draws" / str(draw), variant)
+        else:
+            save_checkpoint(smaller, out, inputs["teacher"], threshold, variant)
         found.append(f1)
     widths = " ".join(f"{h}/{f}" for h, f in zip(*masks[0].widths(), strict=True))
     return {
