@@ -16,8 +16,9 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from qaprune.profile.timers import ForwardPass, synchroniser, time_interleaved
+from qaprune.profile.timers import ForwardPass, make_stopwatch, time_interleaved
 from qaprune.report.collect import Timings
 from qaprune.report.compare_speed import compare_timings
 from qaprune.report.findings import REGRESSION, UNCLEAR, Comparison, Tolerances
@@ -51,7 +52,10 @@ def one_run(
     models: Mapping[str, ForwardPass], rounds: int, seed: int, device: str, clock: Clock
 ) -> Timings:
     """One run of the profile's own timer, as the report would read it."""
-    samples = time_interleaved(models, rounds, 3, 0.0, synchroniser(device), seed, clock)
+    stopwatch = replace(make_stopwatch(device), clock=clock)
+    for number in range(3):
+        time_interleaved(models, 1, 0, stopwatch, seed + number)
+    samples = time_interleaved(models, rounds, 0, stopwatch, seed)
     seconds: dict = {}
     for sample in samples:
         seconds.setdefault((SETTING, sample.name), {})[sample.round] = sample.seconds

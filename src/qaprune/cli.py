@@ -23,8 +23,8 @@ from qaprune.errors import InputError
 class StageCommand:
     """How a stage is called: its function, its input options, and what `--help` says.
 
-    `inputs` are paths, a trailing `?` marks one that may be left out; `many` names an option that takes
-    several `KEY=PATH` or paths.
+    `inputs` are paths, `keyed` is filled by `--variant KEY=DIR`, `listed` take several paths; a trailing
+    `?` marks what may be left out.
     """
 
     function: str
@@ -65,7 +65,10 @@ STAGES = {
         keyed="variants",
     ),
     "profile": StageCommand(
-        "qaprune.profile.stage:profile", "time all variants of a run", ("features",), keyed="variants"
+        "qaprune.profile.stage:profile",
+        "time all variants of a run",
+        ("features", "dev?", "encoder?"),
+        keyed="variants?",
     ),
     "report": StageCommand(
         "qaprune.report.stage:report", "tables and plots", listed=("evaluate", "profile"), owns_folder=False
@@ -89,7 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
             sub.add_argument(
                 "--variant",
                 action="append",
-                required=True,
+                required=not stage.keyed.endswith("?"),
+                default=[],
                 metavar="KEY=DIR",
                 help="a checkpoint and its key",
             )
@@ -133,8 +137,8 @@ def _run_stage(args: argparse.Namespace) -> int:
             paths[option] = _folder(path)
     inputs: dict[str, Any] = dict(paths)
     if stage.keyed:
-        inputs[stage.keyed] = _keyed(args.variant)
-        paths |= {f"variant {key}": path for key, path in inputs[stage.keyed].items()}
+        variants = inputs[stage.keyed.rstrip("?")] = _keyed(args.variant)
+        paths |= {f"variant {key}": path for key, path in variants.items()}
     for option in stage.listed:
         inputs[option] = [_folder(path) for path in getattr(args, option)]
         paths |= {f"{option} {path.name}": path for path in inputs[option]}

@@ -25,7 +25,9 @@ Config = dict[str, Any]
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML that refuses a key given twice and reads 1e-4 as a number (YAML 1.1 wants 1.0e-4)."""
+    """YAML that refuses a key given twice, reads 1e-4 as a number (YAML 1.1 wants 1.0e-4), and takes only
+    true and false for truth values (`compile: [off]` is a word).
+    """
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -41,6 +43,12 @@ _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
+for _letter in "oOyYnN":
+    _Loader.yaml_implicit_resolvers[_letter] = [
+        (tag, pattern)
+        for tag, pattern in _Loader.yaml_implicit_resolvers.get(_letter, [])
+        if tag != "tag:yaml.org,2002:bool"
+    ]
 
 
 def read_yaml(path: Path) -> Config:

@@ -96,6 +96,8 @@ def share_left(point: Point) -> float:
 def run_flops(plan: Plan, run: Run) -> float:
     """FLOPs of all training and prediction of a run."""
     weights = model_size(plan.config["models"][run.model]["source"]).layers
+    if plan.untrained:
+        return 2 * weights * timed_tokens(plan, run)
     train, holdout, dev, tokens = windows(plan, run.dataset)
     config = plan.config
     training = config["training"] | config["datasets"][run.dataset].get("training", {})
@@ -114,6 +116,15 @@ def run_flops(plan: Plan, run: Run) -> float:
     return total
 
 
+def timed_tokens(plan: Plan, run: Run) -> float:
+    """Tokens of the timed passes of a run of untrained models, counted as if nothing were cut."""
+    profile, length = plan.config["profile"], plan.config["datasets"][run.dataset]["windows"]["length"]
+    tokens = sum(cell["batch"] * cell.get("length", length) for cell in profile["cells"])
+    settings = len(profile["dtype"]) * len(profile["backend"]) * len(profile["compile"])
+    rounds = profile["rounds"] + profile["warmup"]["least"]
+    return float(tokens * settings * rounds * (1 + len(plan.points(run))))
+
+
 def jobs(plan: Plan) -> dict[str, int]:
     """Jobs of each stage."""
     points = [(run, point) for run in plan.runs for point in plan.points(run)]
@@ -130,12 +141,19 @@ def jobs(plan: Plan) -> dict[str, int]:
         "profile": len(plan.runs),
         "report": 1,
     }
-    return {stage: count for stage, count in counts.items() if count}
+    trained = ("teacher", "gate", "prune", "recover", "evaluate")
+    return {
+        stage: count
+        for stage, count in counts.items()
+        if count and not (plan.untrained and stage in trained)
+    }
 
 
 def disk_gb(plan: Plan) -> tuple[float, float]:
     """Gigabytes of weights at the most and of those that stay by the `keep` policy."""
     most = stay = 0.0
+    if plan.untrained:
+        return most, stay
     keep = plan.config["keep"]
     for run in plan.runs:
         size = model_size(plan.config["models"][run.model]["source"])

@@ -25,8 +25,8 @@ VERSIONS = {
     "prune": 1,
     "recover": 2,
     "evaluate": 1,
-    "profile": 2,
-    "report": 1,
+    "profile": 3,
+    "report": 2,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
 
@@ -89,6 +89,8 @@ class Plan:
             for dataset in config["datasets"]
             for seed in config["seeds"]
         ]
+        self.untrained = bool(config.get("untrained"))
+        """Speed alone: models with initial weights, neither trained nor scored."""
         self.needs_corpus = any("scratch" in source for source in self._sources())
         self._check()
 
@@ -114,6 +116,8 @@ class Plan:
                         raise InputError(
                             f"config: criteria.{name}.{key}: {value!r} is not one of {expected}"
                         )
+        if self.untrained:
+            self._check_untrained()
         known_rows = {TEACHER, TEACHER_PLUS, *config["criteria"]}
         for value in config["evaluate"]["full_dev"]:
             if value not in known_rows:
@@ -159,6 +163,22 @@ class Plan:
                         f"config: datasets.{dataset}.windows.length: expected at most the {limit} "
                         f"max_positions of model {name!r}, got {settings['windows']['length']}"
                     )
+
+    def _check_untrained(self) -> None:
+        """Without training there is nothing that a criterion could learn from."""
+        for name in self.config["criteria"]:
+            if load_criterion(name).needs_model:
+                raise InputError(
+                    f"config: criteria.{name}: needs a trained model; with `untrained: true` only criteria "
+                    "that need none"
+                )
+        if len(self.config["criteria"]) > 1:
+            raise InputError("config: criteria: expected one criterion with `untrained: true`")
+        for name, model in self.config["models"].items():
+            if "scratch" not in model["source"] or model.get("teachers"):
+                raise InputError(
+                    f"config: models.{name}: expected a `scratch` source alone with `untrained: true`"
+                )
 
     def _check_start(self, name: str) -> None:
         """`initialise_from` must lead to a data set that starts from an encoder."""
@@ -219,6 +239,8 @@ class Plan:
 
     def variants(self, run: Run) -> list[Variant]:
         """All rows of a run that have a checkpoint."""
+        if self.untrained:
+            return []
         found = [
             Variant(TEACHER, f"teacher/{run.id}", "teacher"),
             Variant(TEACHER_PLUS, f"recover/{run.id}/{TEACHER_PLUS}", "recover"),
@@ -277,7 +299,7 @@ class Plan:
             "architecture": settings["architecture"],
             "source": settings["source"],
             "seed": self.config["corpus"]["seed"],
-        }
+        } | ({"weights": False} if self.untrained else {})
 
     def _features_spec(self, model: str, dataset: str) -> dict[str, Any]:
         return {
@@ -371,12 +393,21 @@ class Plan:
         }
 
     def _profile_spec(self, run: str) -> dict[str, Any]:
+        found = self.run(run)
+        dataset = self.config["datasets"][found.dataset]
+        points = self.points(found)
         return {
             "label": run,
-            "seed": self.run(run).seed,
+            "seed": found.seed,
+            "run": self._run_spec(found)["run"],
             "device": self.config["compute"]["device"],
             **self.config["profile"],
-            "cells": self._cells(self.run(run)),
+            "cells": self._cells(found),
+            "windows": dataset["windows"],
+            "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
+            "untrained": {"criterion": points[0].criterion, "budgets": [point.budget for point in points]}
+            if self.untrained
+            else None,
         }
 
     def _cells(self, run: Run) -> list[dict[str, int]]:

@@ -21,6 +21,7 @@ SETTINGS = {
     "random": {"draws": 5},
     "gain": {"windows": 20, "batch_tokens": 256},
     "l0": {"steps": 200, "batch_tokens": 256, "lr": 0.05, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0},
+    "even": {},
     "first_layers": {},
     "alternate_layers": {},
 }
@@ -86,6 +87,14 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
     mask = select(scores, 0, BUDGET, model_shape(model), False, 32)
     assert mask.heads[1][2] == 0
     assert mask.ff[1][7] == 0
+
+
+def test_even_takes_every_layer_alike():
+    scores, model = run("even")
+    for budget in ("h50-f25", "h56-f51.9", "h39.9-f21.6"):
+        mask = select(scores, 0, parse_budget(budget), model_shape(model), False, 32)
+        for widths in mask.widths():
+            assert max(widths) - min(widths) <= 1
 
 
 def test_random_draws_differ_and_keep_their_numbers():

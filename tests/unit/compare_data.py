@@ -112,7 +112,7 @@ def scale_samples(folder: Path, factors: dict[str, float], default: float = 1.0)
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         for row in body:
-            writer.writerow([*row[:-1], f"{float(row[-1]) * factors.get(row[0], default):.9f}"])
+            writer.writerow([*row[:-2], f"{float(row[-2]) * factors.get(row[0], default):.9f}", row[-1]])
 
 
 def edit_json(path: Path, edit) -> None:

@@ -15,6 +15,7 @@ import pytest
 from benchmarks import compare_real
 from qaprune.cli import main
 from qaprune.data.examples import open_text
+from qaprune.profile.outputs import NOT_FASTEST
 from qaprune.report.compare_speed import compare_timings
 from qaprune.report.findings import FINE, REGRESSION, UNCLEAR, Tolerances
 from qaprune.report.intervals import ratio_of_medians
@@ -384,6 +385,21 @@ def measured(folder: Path, **figures: float) -> None:
     edit_json(folder / "profile" / RUN / "cells.json", edit)
 
 
+def test_energy_is_compared_at_each_sides_own_fastest_setting(a_and_b):
+    measured(a_and_b[0], energy_j=40.0)
+
+    def edit(record: dict) -> None:
+        (cell,) = (cell for cell in record["cells"] if cell["variant"] == POINT)
+        record["cells"].append(cell | {"backend": "sdpa", "energy_j": 50.0})
+        cell["energy_reason"] = NOT_FASTEST
+
+    edit_json(a_and_b[1] / "profile" / RUN / "cells.json", edit)
+    code, record = compare(*a_and_b)
+    assert code == 3
+    (worse,) = (f for f in record["findings"] if f["verdict"] == REGRESSION)
+    assert (worse["measure"], worse["variant"], worse["change"]) == ("energy_j", POINT, 25.0)
+
+
 @pytest.mark.parametrize(
     ("measure", "factor", "code"),
     [
@@ -468,8 +484,8 @@ def plant_no_environment(folder: Path) -> None:
     ("plant", "message"),
     [
         (plant_nothing, "no tables/points.csv here"),
-        (plant_version, "schema version 99; this qaprune compares version 1"),
-        (plant_mixed_versions, "schema version 0 and 1"),
+        (plant_version, "schema version 99; this qaprune compares version"),
+        (plant_mixed_versions, "schema version 0 and "),
         (plant_word, "params: expected a number, found 'many'"),
         (plant_empty_f1, "f1: expected a number"),
         (plant_stale_table, "is not that of evaluate"),

@@ -49,6 +49,15 @@ def test_a_cell_without_a_length_has_that_of_the_windows(tmp_path):
         assert plan.spec("evaluate", run=run)["length"] == length
 
 
+def test_off_is_a_word_in_a_config(tmp_path):
+    path = tmp_path / "overlay.yaml"
+    path.write_text("profile: {compile: [off, default]}\nreport: {published: true}\n")
+    config = load_config([path], {"profile": {"backend": "[eager]"}})
+    assert config["profile"]["compile"] == ["off", "default"]
+    assert config["profile"]["backend"] == ["eager"]
+    assert config["report"]["published"] is True
+
+
 def test_local_sources_are_files_of_the_dag(tmp_path):
     """So that a changed data set or checkpoint makes its readers run again."""
     for name in ("config.json", "model.safetensors", "train.json", "dev.json"):
@@ -142,6 +151,25 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
             "models.bert.source.scratch.heads: expected a divisor of hidden 128, got 7",
         ),
         ({"name": "My Run"}, "name: expected a name that matches"),
+        (
+            {"profile": {"compile": ["fast"]}},
+            "profile.compile.0: expected one of off, default",
+        ),
+        ({"profile": {"dtype": "float32"}}, "profile.dtype: expected array"),
+        ({"profile": {"warmup": {"least": 1}}}, "profile.warmup.least: expected at least 2"),
+        ({"untrained": True}, "config: criteria.gain: needs a trained model"),
+        (
+            {"untrained": True, "criteria": {"even": {}, "random": {"draws": 5}}},
+            "config: criteria: expected one criterion with `untrained: true`",
+        ),
+        (
+            {
+                "untrained": True,
+                "criteria": {"even": {}},
+                "models": {"m": {"architecture": "bert", "source": {"hub": "x/y"}}},
+            },
+            "config: models.m: expected a `scratch` source alone with `untrained: true`",
+        ),
     ],
 )
 def test_bad_values_name_key_and_expectation(tmp_path, overlay, message):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import re
@@ -11,34 +12,25 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from qaprune.data.examples import open_text
-from qaprune.data.features import Features, save_features
+from qaprune.data.features import save_features
 from qaprune.errors import InputError
 from qaprune.profile import stage
 from qaprune.profile.environment import capture, cpu_model, fingerprint
+from qaprune.profile.inputs import pick_windows
 from qaprune.profile.nvml import Gpu
 from qaprune.profile.outcome import NotMeasured
+from qaprune.profile.outputs import SAMPLE_COLUMNS
 from qaprune.profile.power import Idle, Meter, make_meter
-from qaprune.profile.stage import SAMPLE_COLUMNS, check_spec, pick_windows, profile_run
-from qaprune.profile.timers import time_interleaved
+from qaprune.profile.settings import check_spec
+from qaprune.profile.stage import profile_run
+from qaprune.profile.timers import CudaStopwatch, Stopwatch, time_interleaved, warm_up
 from qaprune.report.intervals import paired_ratios, speedup_interval
 from tests.unit.fake_nvml import UUID, FakeNvml
+from tests.unit.profile_data import SPEC, tiny_features, write_dev
 
-SPEC = {
-    "cells": [{"batch": 2, "length": 32}, {"batch": 1, "length": 16}],
-    "rounds": 5,
-    "warmup_rounds": 1,
-    "min_seconds": 0,
-    "dtype": "auto",
-    "backend": "eager",
-    "threads": 1,
-    "seed": 3,
-    "device": "cpu",
-    "foreign_processes": "abort",
-}
 NO_ENERGY = "no GPU: timed on the CPU; RAPL: this machine shows no CPU package counters"
 
 
@@ -63,19 +55,18 @@ class FakeClock:
 def test_every_round_times_every_variant_once_in_changing_order():
     clock = FakeClock()
     models = {name: clock.model(name, 0.01) for name in "abcd"}
-    samples = time_interleaved(models, 12, 2, 0, lambda: None, seed=1, clock=clock)
+    samples = time_interleaved(models, 12, 0, Stopwatch(clock=clock), seed=1)
     orders = [tuple(sample.name for sample in samples if sample.round == number) for number in range(12)]
     assert all(sorted(order) == list("abcd") for order in orders)
     assert [sample.round for sample in samples] == sorted(sample.round for sample in samples)
     assert len({order[0] for order in orders}) == 4, "some variant never went first"
-    assert len(clock.calls) == 14 * 4, "warm-up rounds run, and are not in the samples"
 
 
 def test_order_hangs_on_the_seed_alone():
     def names(seed: int) -> list[str]:
         clock = FakeClock()
         models = {name: clock.model(name, 0.01) for name in "abcd"}
-        return [sample.name for sample in time_interleaved(models, 6, 0, 0, lambda: None, seed, clock)]
+        return [sample.name for sample in time_interleaved(models, 6, 0, Stopwatch(clock=clock), seed)]
 
     assert names(1) == names(1) != names(2)
 
@@ -83,7 +74,7 @@ def test_order_hangs_on_the_seed_alone():
 def test_planted_slowdown_is_found_under_drift():
     clock = FakeClock()
     models = {"teacher": clock.model("teacher", 0.01), "slow": clock.model("slow", 0.02)}
-    samples = time_interleaved(models, 20, 1, 0, lambda: None, clock=clock)
+    samples = time_interleaved(models, 20, 0, Stopwatch(clock=clock))
     sides = {
         name: {sample.round: sample.seconds for sample in samples if sample.name == name} for name in models
     }
@@ -93,7 +84,7 @@ def test_planted_slowdown_is_found_under_drift():
 
 def test_min_seconds_adds_rounds():
     clock = FakeClock()
-    samples = time_interleaved({"a": clock.model("a", 0.1)}, 2, 0, 1.0, lambda: None, clock=clock)
+    samples = time_interleaved({"a": clock.model("a", 0.1)}, 2, 1.0, Stopwatch(clock=clock))
     assert sum(sample.seconds for sample in samples) >= 1.0
     assert len(samples) > 2
 
@@ -101,15 +92,57 @@ def test_min_seconds_adds_rounds():
 def test_device_is_waited_for_before_and_after_each_pass():
     clock, events = FakeClock(), []
     model = clock.model("a", 0.01)
-    time_interleaved(
-        {"a": lambda number: (events.append("pass"), model(number))}, 3, 0, 0, lambda: events.append("wait")
-    )
-    assert events == ["wait", *["wait", "pass", "wait"] * 3]
+    stopwatch = Stopwatch(lambda: events.append("wait"))
+    time_interleaved({"a": lambda number: (events.append("pass"), model(number))}, 3, 0, stopwatch)
+    assert events == ["wait", "pass", "wait"] * 3
 
 
 def test_nothing_to_time_is_refused():
     with pytest.raises(InputError, match="no variants"):
-        time_interleaved({}, 1, 0, 0, lambda: None)
+        time_interleaved({}, 1, 0)
+
+
+def test_warm_up_ends_when_rounds_take_the_same_time():
+    clock = FakeClock()
+    first = iter([0.5, 0.1, 0.02])
+
+    def model(number: int) -> None:
+        clock.now += next(first, 0.01)
+
+    done = warm_up({"a": model}, 3, 20, 1.0, Stopwatch(clock=clock))
+    assert (done.rounds, done.steady) == (6, True), "the three slow rounds and three that agree"
+    assert done.cv_percent == pytest.approx(0)
+
+
+def test_warm_up_that_never_steadies_says_so():
+    clock = FakeClock()
+    swing = itertools.cycle([0.01, 0.02])
+
+    def model(number: int) -> None:
+        clock.now += next(swing)
+
+    done = warm_up({"a": model}, 4, 9, 5.0, Stopwatch(clock=clock))
+    assert (done.rounds, done.steady) == (9, False)
+    assert done.cv_percent == pytest.approx(100 * statistics.stdev([1, 2, 1, 2]) / 1.5)
+
+
+def test_events_of_the_device_are_read_beside_the_wall_clock():
+    clock = FakeClock()
+
+    class Event:
+        def record(self) -> None:
+            self.at = clock.now
+
+        def elapsed_time(self, other: Event) -> float:
+            return 1000 * (other.at - self.at)
+
+    def wait() -> None:
+        clock.now += 0.001
+
+    stopwatch = CudaStopwatch(wait, clock, events=(Event(), Event()))
+    (sample,) = time_interleaved({"a": clock.model("a", 0.01)}, 1, 0, stopwatch)
+    assert sample.device_seconds == pytest.approx(0.01)
+    assert sample.seconds == pytest.approx(0.011), "the wait behind the pass is the caller's time too"
 
 
 def test_environment_names_the_machine_and_no_paths():
@@ -147,7 +180,12 @@ def test_same_windows_for_all_and_repeated_only_when_they_run_out():
         ("cells", []),
         ("cells", [{"batch": 0, "length": 8}]),
         ("rounds", 0),
-        ("dtype", "int8"),
+        ("dtype", ["int8"]),
+        ("dtype", "float32"),
+        ("backend", []),
+        ("compile", ["fast"]),
+        ("warmup", {"least": 1, "most": 3, "cv_percent": 5}),
+        ("warmup", None),
         ("threads", None),
         ("foreign_processes", "ignore"),
         ("foreign_processes", None),
@@ -168,30 +206,6 @@ def test_a_gpu_that_is_not_there_is_an_error_not_a_fallback(tmp_path: Path):
 
 
 @pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Path]]:
-    """A features file, a teacher of four layers and a variant of one."""
-    import torch
-    from transformers import BertConfig, BertForQuestionAnswering
-
-    folder = tmp_path_factory.mktemp("checkpoints")
-    variants = {}
-    torch.manual_seed(0)
-    for key, layers in (("teacher", 4), ("l0-h50-f50/pruned", 1)):
-        config = BertConfig(
-            vocab_size=50,
-            hidden_size=32,
-            num_hidden_layers=layers,
-            num_attention_heads=2,
-            intermediate_size=64,
-            max_position_embeddings=64,
-        )
-        variants[key] = folder / key.replace("/", "-")
-        BertForQuestionAnswering(config).save_pretrained(variants[key])
-    save_features(folder / "dev.safetensors", tiny_features())
-    return folder / "dev.safetensors", variants
-
-
-@pytest.fixture(scope="module")
 def profiled(
     checkpoints: tuple[Path, dict[str, Path]], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, str, list[str]]:
@@ -204,30 +218,10 @@ def profiled(
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage, "make_meter", partial(make_meter, powercap=out / "absent"))
-        summary = profile_run(SPEC, variants, features, out, lines.append)
+        dev = write_dev(out / "dev.jsonl.gz")
+        summary = profile_run(SPEC, variants, features, out, lines.append, dev)
     assert torch.get_num_threads() == threads, "the stage left its thread setting behind"
     return out, summary, lines
-
-
-def tiny_features() -> Features:
-    """Six questions in nine windows of 10 to 18 tokens."""
-    lengths = np.arange(10, 19)
-    row_ptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    tokens, windows = int(row_ptr[-1]), len(lengths)
-    return Features(
-        input_ids=(np.arange(tokens) % 50).astype(np.int32),
-        char_start=np.zeros(tokens, np.int32),
-        char_end=np.zeros(tokens, np.int32),
-        row_ptr=row_ptr,
-        context_start=np.full(windows, 5, np.int32),
-        context_end=lengths.astype(np.int32),
-        question_index=np.array([0, 0, 1, 1, 2, 2, 3, 4, 5], np.int32),
-        start_position=np.empty(0, np.int32),
-        end_position=np.empty(0, np.int32),
-        ids=[f"q{number}" for number in range(6)],
-        groups=[f"p{number}" for number in range(6)],
-        meta={"architecture": "bert", "pad_id": 0, "length": 32, "stride": 4},
-    )
 
 
 def test_stage_keeps_every_raw_sample(profiled: tuple[Path, str, list[str]]):
@@ -237,6 +231,7 @@ def test_stage_keeps_every_raw_sample(profiled: tuple[Path, str, list[str]]):
     assert tuple(rows[0]) == SAMPLE_COLUMNS
     assert len(rows) == 2 * 2 * SPEC["rounds"]
     assert {row["dtype"] for row in rows} == {"float32"}, "auto is float32 on a CPU"
+    assert {row["device_seconds"] for row in rows} == {""}, "a CPU has no clock of its own"
     assert all(float(row["seconds"]) > 0 for row in rows)
 
 
@@ -244,14 +239,16 @@ def test_smaller_model_is_faster(profiled: tuple[Path, str, list[str]]):
     out, summary, lines = profiled
     with open_text(out / "samples.csv.gz") as stream:
         rows = [row for row in csv.DictReader(stream) if row["batch"] == "2"]
-    medians = {
-        key: statistics.median(float(row["seconds"]) for row in rows if row["variant"] == key)
+    least = {
+        key: min(float(row["seconds"]) for row in rows if row["variant"] == key)
         for key in ("teacher", "l0-h50-f50/pruned")
     }
-    assert medians["l0-h50-f50/pruned"] < medians["teacher"]
-    assert "fastest l0-h50-f50/pruned" in summary
+    assert least["l0-h50-f50/pruned"] < least["teacher"], (
+        "the least of five: medians swing on a busy machine"
+    )
+    assert "median teacher" in summary
     assert f"energy not measured ({NO_ENERGY})" in summary
-    assert len(lines) == len(SPEC["cells"])
+    assert [line.partition(":")[0] for line in lines] == ["  batch 2 x 32", "  batch 1 x 16"]
 
 
 def test_stage_says_what_it_could_not_measure(profiled: tuple[Path, str, list[str]]):

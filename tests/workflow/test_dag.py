@@ -48,11 +48,21 @@ def test_every_config_has_a_plan_in_eighty_columns(config):
     assert "disk" in text
 
 
-def test_the_plan_announces_what_the_dag_runs():
-    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", CONFIGS[0])
+@pytest.mark.parametrize("name", ["embedded", "speed"])
+def test_the_plan_announces_what_the_dag_runs(name):
+    config = ROOT / "config" / f"{name}.yaml"
+    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", config)
     total = int(re.search(r"^total\s+(\d+)", done.stdout + done.stderr, re.M)[1])
-    announced = int(re.search(r"(\d+) jobs", make_plan(load_config([])).describe())[1])
+    announced = int(re.search(r"(\d+) jobs", make_plan(load_config([config])).describe())[1])
     assert announced == total - 1  # `all` itself runs nothing
+
+
+def test_speed_alone_trains_and_scores_nothing():
+    done = snakemake(
+        "-n", "--forceall", "--quiet", "reason", "--configfile", ROOT / "config" / "speed.yaml"
+    )
+    rules = {rule for rule, _ in jobs_of_dry_run(done.stdout)}
+    assert rules == {"corpus", "data", "encoder", "features", "profile", "report", "all"}
 
 
 def test_a_bad_config_is_one_line(tmp_path):
@@ -130,7 +140,8 @@ def test_an_edit_changes_only_the_specs_that_read_it(change, stages):
 def test_no_toy_setting_leaks_into_another_experiment(config):
     """What decides a number is stated by every config itself: an overlay would inherit embedded's value."""
     own, embedded = read_yaml(config), read_yaml(DEFAULT)
-    for path in (("compute",), ("training",), ("recovery",), ("recovery", "training"), ("profile",)):
+    trained = (("training",), ("recovery",), ("recovery", "training"))
+    for path in (("compute",), ("profile",), *(() if own.get("untrained") else trained)):
         stated, toy = reduce(getitem, path, own), reduce(getitem, path, embedded)
         assert not toy.keys() - stated.keys(), ".".join(path)
 

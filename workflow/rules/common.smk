@@ -59,6 +59,11 @@ def run_data(name):
     return lambda wildcards: f"{OUT}/data/{PLAN.run(wildcards.run).dataset}/{name}"
 
 
+def untrained_encoder(wildcards):
+    """Where nothing is trained, the encoder whose shape is timed."""
+    return f"{OUT}/encoder/{PLAN.run(wildcards.run).model}/stage.json" if PLAN.untrained else []
+
+
 def run_start(wildcards):
     """The encoder that a teacher is fine-tuned from, or another data set's teacher."""
     return f"{OUT}/{PLAN.start_folder(PLAN.run(wildcards.run))}/stage.json"

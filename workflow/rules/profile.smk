@@ -2,7 +2,9 @@ rule profile:
     input:
         variants=variant_stages(timed=True),
         weights=variant_weights(timed=True),
+        encoder=untrained_encoder,
         features=run_features,
+        dev=run_data("dev.jsonl.gz"),
     output:
         stage=f"{OUT}/profile/{{run}}/stage.json",
     log:
@@ -16,6 +18,7 @@ rule profile:
     params:
         spec=spec("profile"),
         variants=variant_options(timed=True),
+        encoder=lambda wildcards, input: f"--encoder {input.encoder}" if input.encoder else "",
     shell:
-        "qaprune profile --spec {params.spec:q} {params.variants}"
-        " --features {input.features} --out {output.stage} --log {log}"
+        "qaprune profile --spec {params.spec:q} {params.variants} {params.encoder}"
+        " --features {input.features} --dev {input.dev} --out {output.stage} --log {log}"

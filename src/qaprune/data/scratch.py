@@ -20,6 +20,8 @@ BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 EMBEDDING_STD = 0.02
 POSITION_STD = 0.08
 POSITION_BASE = 200.0  # longest wave, in tokens / 2 pi: windows here are short
+UNTRAINED_VOCABULARY = 4000
+"""Learning 30,000 word pieces from a small corpus takes long and changes no timing."""
 ROBERTA_SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 
 
@@ -34,9 +36,12 @@ def build_encoder(
     heads: int,
     intermediate: int,
     max_positions: int,
+    weights: bool = True,
 ) -> None:
     """Train a tokenizer on the texts, initialise an encoder by seed, and write both to `out`.
 
+    Without `weights` only its config is written, with an embedding row for each of `vocab_size` tokens
+    whether or not the texts hold that many: such an encoder is timed, not trained.
     `max_positions` is the longest input in tokens; RoBERTa's position table has two rows more, because its
     positions start behind the padding id.
     """
@@ -51,9 +56,10 @@ def build_encoder(
     if not any(text.strip() for text in texts):
         raise InputError("texts: expected text to train a tokenizer on, got none")
     make_tokenizer = bert_tokenizer if architecture == "bert" else roberta_tokenizer
-    tokenizer = make_tokenizer(texts, vocab_size, max_positions)
+    learned = vocab_size if weights else min(vocab_size, UNTRAINED_VOCABULARY)
+    tokenizer = make_tokenizer(texts, learned, max_positions)
     shape = {
-        "vocab_size": len(tokenizer),
+        "vocab_size": len(tokenizer) if weights else vocab_size,
         "num_hidden_layers": layers,
         "hidden_size": hidden,
         "num_attention_heads": heads,
@@ -61,14 +67,17 @@ def build_encoder(
         "pad_token_id": tokenizer.pad_token_id,
         "initializer_range": hidden**-0.5,
     }
+    config = _config(architecture, tokenizer, shape, max_positions)
+    out.mkdir(parents=True, exist_ok=True)
+    tokenizer.save_pretrained(out)
+    if not weights:
+        config.save_pretrained(out)
+        return
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        config = _config(architecture, tokenizer, shape, max_positions)
         model = AutoModel.from_config(config, dtype=torch.float32, add_pooling_layer=False)
         _initialise_embeddings(model)
-    out.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
 
 
 def _initialise_embeddings(model: PreTrainedModel) -> None:

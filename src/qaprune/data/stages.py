@@ -140,7 +140,10 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         from qaprune.data.scratch import build_encoder
 
         texts = (inputs["corpus"] / "corpus.txt").read_text(encoding="utf-8").splitlines()
-        build_encoder(spec["architecture"], texts, out, spec["seed"], **source["scratch"])
+        weights = spec.get("weights", True)
+        build_encoder(spec["architecture"], texts, out, spec["seed"], **source["scratch"], weights=weights)
+        if not weights:
+            return {"summary": f"{spec['architecture']}, config and tokenizer alone"}
     else:
         _copy_checkpoint(fetch_encoder(source), out)
     found = architecture_of(read_config(out)["model_type"])

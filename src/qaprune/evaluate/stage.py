@@ -16,7 +16,7 @@ from qaprune.data.nq import Document, document_context, read_nq_records
 from qaprune.evaluate import nq, nq_files, squad2
 from qaprune.evaluate.predictions import Predictions, contexts_of, predict_spans, save_predictions
 from qaprune.models.checkpoint import read_variant
-from qaprune.models.cost import encoder_flops, parameters
+from qaprune.models.cost import encoder_flops, kept_shares, parameters
 from qaprune.models.encoder import model_shape
 from qaprune.prune.stage import load_variant
 from qaprune.train.compute import start
@@ -144,7 +144,7 @@ def evaluate(
                 | row
                 | {f"{name}_full": value for name, value in full.items()}
                 | {"params": parameters(model), "flops": encoder_flops(shape, spec["length"])}
-                | kept_shares(shape.heads, shape.ff, model.config.to_dict())
+                | kept_shares(shape, model.config.to_dict())
             )
             _write_questions(writer, key, head, per_question)
             log(f"  {key}: F1 {row['f1']:.1f}")
@@ -152,16 +152,6 @@ def evaluate(
     (out / "scores.json").write_text(json.dumps(result, indent=1, sort_keys=True) + "\n", encoding="utf-8")
     return {
         "summary": f"{len(rows)} variants on {sample:,} questions, teacher F1 {rows['teacher']['f1']:.1f}"
-    }
-
-
-def kept_shares(heads: tuple[int, ...], ff: tuple[int, ...], config: dict[str, Any]) -> Row:
-    """Per cent of the unpruned model's heads, feed-forward units and hidden width that are left."""
-    layers = config["num_hidden_layers"]
-    return {
-        "heads_kept": round(100 * sum(heads) / (layers * config["num_attention_heads"]), 3),
-        "ff_kept": round(100 * sum(ff) / (layers * config["intermediate_size"]), 3),
-        "hidden_kept": 100.0,
     }
 
 

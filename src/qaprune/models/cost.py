@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qaprune.models.encoder import EncoderShape
 
@@ -35,3 +35,13 @@ def encoder_flops(shape: EncoderShape, length: int) -> int:
 def parameters(model: nn.Module) -> int:
     """Number of parameters, embeddings included."""
     return sum(weight.numel() for weight in model.parameters())
+
+
+def kept_shares(shape: EncoderShape, config: dict[str, Any]) -> dict[str, float]:
+    """Per cent of the unpruned model's heads, feed-forward units and hidden width that are left."""
+    layers = config["num_hidden_layers"]
+    return {
+        "heads_kept": round(100 * sum(shape.heads) / (layers * config["num_attention_heads"]), 3),
+        "ff_kept": round(100 * sum(shape.ff) / (layers * config["intermediate_size"]), 3),
+        "hidden_kept": 100.0,
+    }

@@ -299,6 +299,11 @@ def _rapl(powercap: Path) -> RaplCounter | NotMeasured:
         return NotMeasured(f"{NO_GPU}; {error}")
 
 
+def no_energy(reason: str) -> dict[str, Any]:
+    """The columns of a variant whose energy nobody measured."""
+    return energy_columns(Measurement(NotMeasured(reason), NotMeasured(reason)), 1)
+
+
 def energy_columns(measured: Measurement, questions_per_pass: float) -> dict[str, Any]:
     """What cells.json keeps of one variant: joules a question, watts, a reason where there is no number.
 

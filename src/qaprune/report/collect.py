@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,10 +13,8 @@ import numpy as np
 from qaprune.data.examples import open_text
 from qaprune.errors import InputError
 from qaprune.jsonfile import UNREADABLE, read_json, unreadable
+from qaprune.profile.settings import Setting, fastest
 from qaprune.report.intervals import GroupSums, group_sums
-
-Setting = tuple[int, int, str, str, str]
-"""batch, length, dtype, backend, compile of one timed cell."""
 
 SQUAD_COLUMNS = ("variant", "id", "group", "em", "f1", "has_answer")
 NQ_COLUMNS = ("variant", "id", "group", "tp", "n_pred", "n_gold")
@@ -27,13 +26,30 @@ class Timings:
 
     seconds: dict[tuple[Setting, str], dict[int, float]]
     """(setting, variant) -> round -> seconds of one forward pass."""
-    cells: dict[tuple[int, int, str], dict]
-    """(batch, length, variant) -> memory, energy and their reasons."""
+    cells: dict[tuple[Setting, str], dict]
+    """(setting, variant) -> memory, energy and their reasons; those that did not run are among them."""
     headline: tuple[int, int]
     """Batch and length of the first cell."""
     device: str
     fingerprint: str
     environment: dict
+    device_seconds: dict[tuple[Setting, str], list[float]] = field(default_factory=dict)
+    """(setting, variant) -> seconds of its passes by the device's own clock; CPUs have none."""
+    question_seconds: dict[tuple[Setting, str], dict[int, float]] = field(default_factory=dict)
+    """(setting, variant) -> round -> seconds a question, from its text to its answer."""
+
+    def at(self, batch: int, length: int, variant: str) -> dict[Setting, dict[int, float]]:
+        """What was timed of a variant at a batch and length: setting -> round -> seconds."""
+        return {
+            setting: rounds
+            for (setting, name), rounds in self.seconds.items()
+            if name == variant and setting[:2] == (batch, length)
+        }
+
+    def fastest(self, batch: int, length: int, variant: str) -> Setting | None:
+        """The variant's fastest setting at a batch and length; None where nothing was timed."""
+        found = self.at(batch, length, variant)
+        return fastest({at: list(rounds.values()) for at, rounds in found.items()}) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +61,21 @@ class Run:
     dataset: str
     seed: int
     variants: dict[str, dict]
-    sums: GroupSums
-    questions: int
+    sums: GroupSums | None
+    """None where models were timed untrained: then there is no quality."""
+    questions: int | None
     timings: Timings | None = field(default=None)
 
 
 def collect(evaluate: list[Path], profile: list[Path]) -> list[Run]:
-    """Read all runs, in the order of `evaluate`. A profile folder belongs to the run of its name."""
+    """Read all runs, in the order of `evaluate`. A profile folder belongs to the run of its name.
+
+    Without `evaluate` folders the profiles are those of untrained models.
+    """
+    if not evaluate and not profile:
+        raise InputError("report: expected at least one evaluate or profile folder")
     if not evaluate:
-        raise InputError("report: expected at least one evaluate folder")
+        return [read_untrained(Path(folder)) for folder in profile]
     timed = {Path(folder).name: Path(folder) for folder in profile}
     stray = timed.keys() - {Path(folder).name for folder in evaluate}
     if stray:
@@ -77,6 +99,28 @@ def read_run(evaluate: Path, profile: Path | None) -> Run:
     _check_agreement(evaluate, variants, sums)
     timings = read_timings(profile) if profile else None
     return Run(evaluate.name, model, dataset, seed, variants, sums, questions, timings)
+
+
+def read_untrained(profile: Path) -> Run:
+    """Read a profile of models with initial weights, whose sizes stand beside it."""
+    path = profile / "variants.json"
+    if not path.exists():
+        raise InputError(f"{profile}: no evaluate folder and no variants.json; expected one of them")
+    facts = read_json(path)
+    try:
+        run, variants = facts["run"], facts["variants"]
+        return Run(
+            profile.name,
+            run["model"],
+            run["dataset"],
+            run["seed"],
+            variants,
+            None,
+            None,
+            read_timings(profile),
+        )
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: expected run (model, dataset, seed) and variants") from error
 
 
 def read_questions(path: Path) -> tuple[GroupSums, int]:
@@ -111,26 +155,59 @@ def read_questions(path: Path) -> tuple[GroupSums, int]:
 
 
 def read_timings(folder: Path) -> Timings:
-    """Read samples.csv.gz, cells.json and environment.json of one profile folder."""
+    """Read samples, cells.json and environment.json of one profile folder."""
     described = read_json(folder / "cells.json")
     environment = read_json(folder / "environment.json")
-    columns = read_columns(folder / "samples.csv.gz")
-    seconds: dict[tuple[Setting, str], dict[int, float]] = {}
     try:
-        names = ("variant", "batch", "length", "dtype", "backend", "compile", "round", "seconds")
-        for variant, batch, length, dtype, backend, compiled, number, value in zip(
-            *(columns[name] for name in names), strict=True
-        ):
-            setting = (int(batch), int(length), dtype, backend, compiled)
-            if not 0 < float(value) < math.inf:
-                raise ValueError(f"seconds: expected a positive number, found {value}")
-            seconds.setdefault((setting, variant), {})[int(number)] = float(value)
-        cells = {(cell["batch"], cell["length"], cell["variant"]): cell for cell in described["cells"]}
+        seconds, on_device = _read_samples(folder / "samples.csv.gz")
+        questions = _read_end_to_end(folder / "end_to_end.csv.gz")
+        cells = {(_setting(cell), cell["variant"]): cell for cell in described["cells"]}
         headline = (described["cells"][0]["batch"], described["cells"][0]["length"])
         device, fingerprint = environment["device"], described["fingerprint"]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise InputError(f"{folder}: not the output of a profile stage ({error!r})") from None
-    return Timings(seconds, cells, headline, device, fingerprint, environment)
+    return Timings(seconds, cells, headline, device, fingerprint, environment, on_device, questions)
+
+
+def _setting(cell: dict) -> Setting:
+    return Setting(*(cell[name] for name in Setting._fields))
+
+
+def _rows(path: Path, *more: str) -> Iterator[tuple[tuple[Setting, str], int, tuple[str, ...]]]:
+    """(setting, variant), round and the fields named by `more`, line by line."""
+    columns = read_columns(path)
+    names = ("variant", *Setting._fields, "round", *more)
+    for variant, batch, length, dtype, backend, compiled, number, *rest in zip(
+        *(columns[name] for name in names), strict=True
+    ):
+        setting = Setting(int(batch), int(length), dtype, backend, compiled)
+        yield (setting, variant), int(number), tuple(rest)
+
+
+def _read_samples(path: Path) -> tuple[dict, dict]:
+    seconds: dict[tuple[Setting, str], dict[int, float]] = {}
+    on_device: dict[tuple[Setting, str], list[float]] = {}
+    for key, number, (wall, device) in _rows(path, "seconds", "device_seconds"):
+        seconds.setdefault(key, {})[number] = _positive(wall)
+        if device:
+            on_device.setdefault(key, []).append(_positive(device))
+    return seconds, on_device
+
+
+def _read_end_to_end(path: Path) -> dict[tuple[Setting, str], dict[int, float]]:
+    """Seconds a question; nothing where untrained models have none to answer."""
+    found: dict[tuple[Setting, str], dict[int, float]] = {}
+    if path.exists():
+        for key, number, (questions, wall) in _rows(path, "questions", "seconds"):
+            found.setdefault(key, {})[number] = _positive(wall) / int(questions)
+    return found
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < math.inf:
+        raise ValueError(f"seconds: expected a positive number, found {text}")
+    return value
 
 
 def _check_agreement(folder: Path, variants: dict[str, dict], sums: GroupSums) -> None:

@@ -1,13 +1,13 @@
-"""The columns of points.csv: name, unit and meaning. docs/columns.md is generated from here."""
+"""The columns of points.csv and matrix.csv: name, unit and meaning. docs/columns.md is made from here."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Row = dict[str, object]
-"""One line of points.csv, keyed by column name. None is "not measured" or "does not apply"."""
+"""One line of a table, keyed by column name. None is "not measured" or "does not apply"."""
 
 
 class Column(NamedTuple):
@@ -59,11 +59,19 @@ COLUMNS = tuple(
         ("gate_passes", "", "forward and backward passes of the gate stage"),
         ("recover_seconds", "s", "wall time of the recovery"),
         ("latency_ms", "ms a batch", "median time of one forward pass of a batch"),
-        ("latency_e2e_ms", "ms a question", "tokenise, windows, forward and decode of one question"),
-        ("speedup", "x", "teacher latency / variant latency, each side at its fastest setting measured"),
+        (
+            "latency_e2e_ms",
+            "ms a question",
+            "median time from a question's text to its answer's: tokenise, windows, forward, decode",
+        ),
+        (
+            "speedup",
+            "x",
+            "teacher / variant latency, the teacher at its own fastest setting of this batch and length",
+        ),
         ("speedup_low", "x", "lower end of its 95 % interval (rounds resampled)"),
         ("speedup_high", "x", "upper end of that interval"),
-        ("speedup_same", "x", "the same ratio with both sides at identical settings"),
+        ("speedup_same", "x", "the same ratio with the teacher at the variant's setting"),
         ("speedup_asked", "x", "target of a speedup budget"),
         ("speedup_predicted", "x", "what the latency table promised for it"),
         ("throughput_qps", "questions a second", "batch / windows_per_question / latency"),
@@ -97,23 +105,81 @@ COLUMNS = tuple(
         ("reference", "", "the variant that delta_f1 is against"),
         ("fingerprint", "", "hash of machine and software; speeds compare only where it is equal"),
         ("not_measured", "", "why columns are empty that another machine or run would fill"),
+        (
+            "latency_low_ms",
+            "ms a batch",
+            "lower end of latency_ms's 95 % interval (rounds resampled)",
+        ),
+        ("latency_high_ms", "ms a batch", "upper end of that interval; drift between runs is not in it"),
+        ("latency_device_ms", "ms a batch", "median between two events on the GPU's own clock"),
+        ("speedup_same_low", "x", "lower end of speedup_same's 95 % interval"),
+        ("speedup_same_high", "x", "upper end of that interval"),
+        ("speedup_e2e", "x", "the same ratio of latency_e2e_ms, each side at its fastest setting"),
+        ("teacher_dtype", "", "number type of the teacher's fastest setting, which speedup is against"),
+        ("teacher_backend", "", "its attention implementation"),
+        ("teacher_compile", "", "its torch.compile mode"),
+        (
+            "speedup_published",
+            "x",
+            "published: the paper's speedup of bert-large at the same per cents kept, hardware not stated",
+        ),
+        ("energy_gross_j", "J a question", "energy with idle power in it"),
+        ("energy_disagreement_percent", "%", "integrated power samples minus counter, of the counter"),
+        ("idle_power_w", "W", "power at rest that energy_j leaves out"),
+        ("warmup_rounds", "", "rounds before timing, until their times were steady"),
+        ("warmup_cv_percent", "%", "standard deviation of the last warm-up rounds, of their mean"),
     )
 )
 NAMES = tuple(column.name for column in COLUMNS)
 UNITS = {column.name: column.unit for column in COLUMNS}
 
+_OWN = (
+    Column("fastest", "", "yes: the variant's fastest setting of this batch and length"),
+    Column("fill_percent", "%", "tokens of the timed windows that are not padding"),
+    Column(
+        "logit_difference_percent",
+        "%",
+        "largest difference of a logit from the variant's first setting, of the largest logit",
+    ),
+)
+_KNOWN = {column.name: column for column in (*COLUMNS, *_OWN)}
+_MATRIX = """
+model dataset seed criterion budget draw variant batch length dtype backend compile fastest
+latency_ms latency_low_ms latency_high_ms latency_p90_ms latency_p99_ms latency_device_ms latency_e2e_ms
+rounds warmup_rounds warmup_cv_percent speedup speedup_low speedup_high teacher_dtype teacher_backend
+teacher_compile speedup_same speedup_same_low speedup_same_high speedup_e2e throughput_qps energy_j
+energy_gross_j energy_disagreement_percent idle_power_w peak_memory_mb windows_per_question
+fill_percent logit_difference_percent threads device fingerprint schema_version not_measured
+"""
+MATRIX_COLUMNS = tuple(_KNOWN[name] for name in _MATRIX.split())
+MATRIX_NAMES = tuple(column.name for column in MATRIX_COLUMNS)
+
 
 def columns_markdown() -> str:
     """The text of docs/columns.md."""
     lines = [
-        "# Columns of points.csv",
+        "# Columns of points.csv and matrix.csv",
         "",
-        f"Schema version {SCHEMA_VERSION}. One row a variant, timed at the config's headline batch and",
-        "length. An empty cell was not measured or does not apply; `not_measured` says why where that",
-        "depends on the machine. Generated from `src/qaprune/report/columns.py`; a test keeps them equal.",
+        f"Schema version {SCHEMA_VERSION}. An empty cell was not measured or does not apply; where that",
+        "depends on the machine, `not_measured` says why. Generated from `src/qaprune/report/columns.py`;",
+        "a test keeps them equal.",
         "",
-        "| column | unit | meaning |",
-        "|---|---|---|",
+        "## points.csv",
+        "",
+        "One row a variant, timed at the config's headline batch and length, at its fastest setting there.",
+        "",
+        *_dictionary(COLUMNS),
+        "",
+        "## matrix.csv",
+        "",
+        "One row a variant, batch, length, number format, attention backend and compile mode.",
+        "",
+        *_dictionary(MATRIX_COLUMNS),
     ]
-    lines += [f"| `{name}` | {unit} | {meaning} |" for name, unit, meaning in COLUMNS]
     return "\n".join(lines) + "\n"
+
+
+def _dictionary(columns: tuple[Column, ...]) -> list[str]:
+    return ["| column | unit | meaning |", "|---|---|---|"] + [
+        f"| `{name}` | {unit} | {meaning} |" for name, unit, meaning in columns
+    ]

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from qaprune.profile.environment import NOT_IN_FINGERPRINT
-from qaprune.report.collect import Setting, Timings
+from qaprune.profile.outputs import NOT_FASTEST
+from qaprune.profile.settings import Setting
+from qaprune.report.collect import Timings
 from qaprune.report.findings import (
     FINE,
     REGRESSION,
@@ -201,14 +203,29 @@ def _teacher_note(against: Slowdown | None, teacher: Slowdown | None) -> str:
 def _compare_single(run: str, a: Timings, b: Timings, tolerances: Tolerances) -> Comparison:
     """Energy and peak memory: a cell has one figure and no samples, so the figure itself is gated."""
     found = Comparison()
-    for old, new in ((cell, b.cells[key]) for key, cell in a.cells.items() if key in b.cells):
-        for measure in SINGLE:
+    for measure in SINGLE:
+        before, after = _cells_of(a, measure), _cells_of(b, measure)
+        for old, new in ((cell, after[key]) for key, cell in before.items() if key in after):
             if old.get(measure) and new.get(measure):
                 found.findings.append(_single_finding(run, measure, old, new, tolerances.of(measure, a)))
             else:
                 found.gaps.append(_single_gap(run, measure, old, new))
     found.gaps = list(dict.fromkeys(found.gaps))
     return found
+
+
+def _cells_of(timings: Timings, measure: str) -> dict[tuple, dict]:
+    """The cells that can hold a figure. Energy was measured at each variant's fastest setting alone, which
+    need not be the same one in both folders: batch, length and variant find it.
+    """
+    ran = {key: cell for key, cell in timings.cells.items() if not cell.get("not_measured")}
+    if measure != "energy_j":
+        return ran
+    return {
+        (*setting[:2], variant): cell
+        for (setting, variant), cell in ran.items()
+        if cell.get("energy_reason") != NOT_FASTEST
+    }
 
 
 def _single_finding(run: str, measure: str, old: dict, new: dict, tolerance: float) -> Finding:

@@ -118,6 +118,15 @@ def ratio_of_medians(
     return float(np.median(new) / np.median(baseline)), low, high
 
 
+def median_interval(
+    values: np.ndarray, resamples: int = RESAMPLES, seed: int = 0, level: float = LEVEL
+) -> tuple[float, float]:
+    """The interval of a series' median when blocks of neighbouring rounds are resampled."""
+    if not len(values):
+        raise InputError("bootstrap: no round to resample")
+    return percentile_interval(_block_medians(values, resamples, np.random.default_rng(seed)), level)
+
+
 def _block_medians(values: np.ndarray, resamples: int, generator: np.random.Generator) -> np.ndarray:
     """Medians of resampled series, shape (resamples,); blocks of about sqrt(n) rounds wrap at the end."""
     count = len(values)

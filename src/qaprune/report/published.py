@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from qaprune.report.columns import Row
+
 DATASET = "squad2"
 NOT_STATED = "hardware not stated"
 PAPER = "McCarley, Chakravarti and Sil, arXiv 1910.06360"
@@ -75,3 +77,8 @@ def published_label(point: Published) -> str:
     """A plot's name of a series; the legend says that hardware which is not named was not stated."""
     hardware = "" if point.hardware == NOT_STATED else f" ({point.hardware})"
     return f"{point.work}, {point.model}{hardware}"
+
+
+def published_speedup(row: Row) -> float | None:
+    """The paper's speedup of bert-large where the row's budget keeps the per cents of one of its cuts."""
+    return next((point.speedup for point in PUBLISHED if point.point == row["budget"]), None)

@@ -1,4 +1,4 @@
-"""From a run to its rows of points.csv: intervals, differences and speed figures."""
+"""From a run to its rows of points.csv and matrix.csv: intervals, differences and speed figures."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from collections.abc import Callable
 import numpy as np
 
 from qaprune.errors import InputError
-from qaprune.report.collect import Run, Timings
-from qaprune.report.columns import NAMES, SCHEMA_VERSION, Row
-from qaprune.report.intervals import (
-    RESAMPLES,
-    bootstrap_f1,
-    paired_ratios,
-    percentile_interval,
-    speedup_interval,
-)
+from qaprune.report.collect import Run
+from qaprune.report.columns import MATRIX_NAMES, NAMES, SCHEMA_VERSION, Row
+from qaprune.report.intervals import RESAMPLES, bootstrap_f1, percentile_interval
+from qaprune.report.published import published_speedup
+from qaprune.report.speed import headline_columns, speed_columns
 from qaprune.report.style import KNOWN
 
 COPIED = (
@@ -34,15 +30,13 @@ COPIED = (
         "noans_f1",
     ),
     *("long_f1", "long_f1_best", "params", "flops", "heads_kept", "ff_kept", "hidden_kept", "train_tokens"),
-    *("gate_seconds", "gate_passes", "recover_seconds", "latency_e2e_ms", "speedup_asked"),
+    *("gate_seconds", "gate_passes", "recover_seconds", "speedup_asked"),
     *("speedup_predicted", "stride", "windows_per_question", "f1_full", "em_full", "hasans_f1_full"),
     *("noans_f1_full", "f1_best_full"),
 )
 """Columns that `evaluate` hands through from the stages before it."""
 STEPS = ("pruned", "retrained", "distilled")
 FIXED_VARIANTS = ("no-answer", "teacher", "teacher+")
-NO_PROFILE = "speed, memory and energy: this run was not profiled"
-NOT_TIMED = "speed, memory and energy: this variant was not timed"
 
 
 def build_rows(runs: list[Run], resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
@@ -55,23 +49,24 @@ def build_rows(runs: list[Run], resamples: int = RESAMPLES, seed: int = 0) -> li
 
 def run_rows(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
     """The rows of one run."""
-    samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums, resamples, seed), strict=True))
+    samples = {}
+    if run.sums is not None:
+        samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums, resamples, seed), strict=True))
     reference = better_teacher(run.variants)
     rows = []
     for key in sorted(run.variants, key=lambda key: _place(key, run.variants[key])):
-        row: Row = dict.fromkeys(NAMES)
-        row |= {
-            "model": run.model,
-            "dataset": run.dataset,
-            "seed": run.seed,
-            "schema_version": SCHEMA_VERSION,
-        }
-        row |= {name: run.variants[key].get(name) for name in COPIED}
+        scores = run.variants[key]
+        row: Row = dict.fromkeys(NAMES) | _identity(run, key)
+        row |= {name: scores.get(name) for name in COPIED}
         row["variant"] = row["variant"] or key
         row["questions"] = run.questions
-        row |= _quality(run, key, reference, samples)
+        if samples:
+            row |= _quality(run, key, reference, samples)
         if key != "no-answer":
-            row |= _speed(run.timings, key, row, resamples, seed)
+            windows = row["windows_per_question"]
+            measured = headline_columns(run.timings, key, windows, resamples, seed)
+            row |= {name: value for name, value in measured.items() if name in row}
+            row["speedup_published"] = published_speedup(row)
         rows.append(row)
     return rows
 
@@ -115,55 +110,44 @@ def _quality(run: Run, key: str, reference: str, samples: dict[str, np.ndarray])
     return row
 
 
-def _speed(timings: Timings | None, key: str, row: Row, resamples: int, seed: int) -> Row:
-    """The speed, memory and energy columns at the headline cell."""
-    if timings is None:
-        return {"not_measured": NO_PROFILE}
-    found = [at for at, name in timings.seconds if name == key and at[:2] == timings.headline]
-    if not found:
-        return {"not_measured": NOT_TIMED}
-    setting = found[0]
-    batch, length, dtype, backend, compiled = setting
-    seconds = timings.seconds[setting, key]
-    cell = timings.cells.get((batch, length, key), {})
-    latency = statistics.median(seconds.values())
-    windows = row["windows_per_question"] or cell.get("windows_per_question")
-    speed: Row = {
-        "latency_ms": latency * 1000,
-        "latency_p90_ms": float(np.percentile(list(seconds.values()), 90)) * 1000,
-        "latency_p99_ms": float(np.percentile(list(seconds.values()), 99)) * 1000,
-        "rounds": len(seconds),
-        "windows_per_question": windows,
-        "throughput_qps": batch / windows / latency if windows else None,
-        "energy_j": cell.get("energy_j"),
-        "peak_memory_mb": cell.get("peak_memory_mb"),
-        "batch": batch,
-        "length": length,
-        "dtype": dtype,
-        "backend": backend,
-        "compile": compiled,
-        "threads": cell.get("threads"),
-        "device": timings.device,
-        "fingerprint": timings.fingerprint,
-        "not_measured": _reasons(cell),
+def matrix_rows(runs: list[Run], resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
+    """All rows of matrix.csv: every variant at every setting, those that did not run with the reason."""
+    rows = []
+    for run in runs:
+        if run.timings is None:
+            continue
+        for (setting, key), cell in run.timings.cells.items():
+            row: Row = dict.fromkeys(MATRIX_NAMES)
+            row |= _identity(run, key)
+            row |= setting._asdict() | {
+                "device": run.timings.device,
+                "fingerprint": run.timings.fingerprint,
+                "threads": cell.get("threads"),
+                "not_measured": cell.get("not_measured"),
+            }
+            if (setting, key) in run.timings.seconds:
+                windows = run.variants[key].get("windows_per_question")
+                measured = speed_columns(run.timings, key, setting, windows, resamples, seed)
+                row |= {name: value for name, value in measured.items() if name in row}
+                best = run.timings.fastest(*setting[:2], key) == setting
+                row["fastest"] = "yes" if best else "no"
+            rows.append(row)
+    return rows
+
+
+def _identity(run: Run, key: str) -> Row:
+    """What names a row."""
+    scores = run.variants.get(key)
+    if scores is None:
+        raise InputError(f"profile/{run.name}: variant '{key}' was timed, but evaluate/{run.name} lacks it")
+    names = ("criterion", "budget", "draw", "variant")
+    return {
+        "model": run.model,
+        "dataset": run.dataset,
+        "seed": run.seed,
+        **{name: scores.get(name) for name in names},
+        "schema_version": SCHEMA_VERSION,
     }
-    teacher = timings.seconds.get((setting, "teacher"))
-    if teacher is None:
-        raise InputError(
-            f"profile: the teacher was not timed at batch {batch} x {length}; no speedup without it"
-        )
-    ratio, low, high = speedup_interval(paired_ratios(teacher, seconds), resamples, seed)
-    return speed | {"speedup": ratio, "speedup_low": low, "speedup_high": high, "speedup_same": ratio}
-
-
-def _reasons(cell: dict) -> str | None:
-    """Why memory or energy of a timed variant are empty."""
-    parts = [
-        f"{column}: {cell[reason]}"
-        for column, reason in (("energy_j", "energy_reason"), ("peak_memory_mb", "peak_memory_reason"))
-        if cell.get(reason)
-    ]
-    return "; ".join(parts) or None
 
 
 def name_of(row: Row) -> str:
@@ -189,6 +173,11 @@ def pairs(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     for row in rows:
         found.setdefault((str(row["model"]), str(row["dataset"])), []).append(row)
     return found
+
+
+def untrained(group: list[Row]) -> bool:
+    """Whether the rows are those of models with initial weights: speed without quality."""
+    return all(row["f1"] is None for row in group)
 
 
 def point_key(row: Row) -> tuple[object, ...]:

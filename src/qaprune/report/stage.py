@@ -10,15 +10,16 @@ from qaprune.errors import InputError
 from qaprune.report.collect import collect
 from qaprune.report.figures import f1_speedup_figure
 from qaprune.report.intervals import RESAMPLES
-from qaprune.report.rows import build_rows, pairs
+from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
+from qaprune.report.speed_figure import speed_figure
 from qaprune.report.style import save
-from qaprune.report.tables import points_csv, points_markdown, terminal_table
+from qaprune.report.tables import matrix_csv, points_csv, points_markdown, terminal_table
 
 TERMINAL = "points.txt"
 
 
 def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Path) -> str:
-    """Write tables/points.csv, .md and .txt, and plots/<model>-<dataset>.png and .svg into `out`.
+    """Write tables/points.csv, .md and .txt, matrix.csv, and plots/<model>-<dataset>.png and .svg.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots). Returns the terminal's table.
@@ -27,14 +28,18 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     resamples = spec.get("resamples", RESAMPLES)
     if not isinstance(resamples, int) or resamples < 100:
         raise InputError(f"report.resamples: expected a whole number from 100 up, got {resamples!r}")
-    rows = build_rows(collect(evaluate, profile), resamples, spec.get("seed", 0))
+    runs = collect(evaluate, profile)
+    rows = build_rows(runs, resamples, spec.get("seed", 0))
     tables, plots = out / "tables", out / "plots"
     for folder in (tables, plots):
         folder.mkdir(parents=True, exist_ok=True)
     (tables / "points.csv").write_text(points_csv(rows), encoding="utf-8")
+    matrix = matrix_rows(runs, resamples, spec.get("seed", 0))
+    (tables / "matrix.csv").write_text(matrix_csv(matrix), encoding="utf-8")
     (tables / "points.md").write_text(points_markdown(rows, published), encoding="utf-8")
     for (model, dataset), group in pairs(rows).items():
-        save(f1_speedup_figure(group, published), plots / f"{model}-{dataset}")
+        figure = speed_figure(group) if untrained(group) else f1_speedup_figure(group, published)
+        save(figure, plots / f"{model}-{dataset}")
     text = terminal_table(rows)
     (tables / TERMINAL).write_text(text, encoding="utf-8")
     return text
@@ -44,10 +49,10 @@ def report(
     spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
 ) -> dict[str, str]:
     """The stage as the command line calls it: `inputs` holds the `evaluate` and `profile` folders."""
-    evaluate = inputs["evaluate"]
-    build_report(spec, evaluate, inputs["profile"], out)
+    build_report(spec, inputs["evaluate"], inputs["profile"], out)
     plots = len(list((out / "plots").glob("*.png")))
-    return {"summary": f"tables/points.csv of {len(evaluate)} runs, {plots} plots"}
+    runs = len(inputs["evaluate"] or inputs["profile"])
+    return {"summary": f"tables/points.csv of {runs} runs, {plots} plots"}
 
 
 def terminal_text(results: Path) -> str:

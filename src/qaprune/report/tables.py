@@ -6,22 +6,31 @@ import csv
 import io
 import textwrap
 
-from qaprune.report.columns import NAMES, Row
+from qaprune.report.columns import MATRIX_NAMES, NAMES, Row
 from qaprune.report.published import DATASET, PUBLISHED
 from qaprune.report.rows import (
-    NOT_TIMED,
     draws_of,
     mean_and_spread,
     name_of,
     pairs,
     point_key,
     setting_text,
+    untrained,
 )
+from qaprune.report.speed import NOT_TIMED
 
 WIDTH = 80
 MARKDOWN_HEADER = (
     *("variant", "F1", "95 %", "delta", "95 %", "loss/margin", "HasAns", "EM", "speedup", "95 %", "ms"),
     *("questions/s", "J/question", "MiB", "params", "GFLOPs", "heads %", "ff %"),
+)
+TERMINAL_HEADER = ("variant", "F1", "95 %", "delta", "speedup", "95 %", "ms")
+SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
+SPEED_NOTES = (
+    "Untrained weights on packed windows: speed alone, no quality. The published per cents kept are spread "
+    "evenly over the layers, which is this project's choice. speedup: median of the rounds' paired ratios "
+    "teacher / variant, each at its fastest setting; same: the teacher at the variant's setting. "
+    "published: McCarley et al., bert-large, hardware not stated. ms: median of one batch."
 )
 NOTES = (
     "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); it does "
@@ -33,11 +42,20 @@ NOTES = (
 
 def points_csv(rows: list[Row]) -> str:
     """points.csv: every column of the dictionary, empty where not measured."""
+    return _csv(rows, NAMES)
+
+
+def matrix_csv(rows: list[Row]) -> str:
+    """matrix.csv: every timed cell, with the reason of those that did not run."""
+    return _csv(rows, MATRIX_NAMES)
+
+
+def _csv(rows: list[Row], names: tuple[str, ...]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(NAMES)
+    writer.writerow(names)
     for row in rows:
-        writer.writerow([_exact(row[name]) for name in NAMES])
+        writer.writerow([_exact(row[name]) for name in names])
     return stream.getvalue()
 
 
@@ -47,13 +65,16 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
     for (model, dataset), group in pairs(rows).items():
         parts.append(f"## {model} on {dataset}\n")
         parts.append("\n".join(f"- {line}" for line in _setting_lines(group)) + "\n")
-        parts.append(markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
+        if untrained(group):
+            parts.append(markdown_table(list(SPEED_HEADER), speed_body(group)))
+        else:
+            parts.append(markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
         reasons = _reasons(group)
         if reasons:
             parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n")
-    parts.append(NOTES + "\n")
+    parts.append((SPEED_NOTES if untrained(rows) else NOTES) + "\n")
     if published and any(row["dataset"] == DATASET for row in rows):
         parts.append(_published_markdown())
     return "\n".join(parts)
@@ -63,9 +84,11 @@ def terminal_table(rows: list[Row]) -> str:
     """What `make reproduce` prints at its end: F1 against speedup, a block a pair, at most 80 columns."""
     blocks = []
     for (model, dataset), group in pairs(rows).items():
-        head = f"{'variant':<30} {'F1':>5} {'95 %':>9} {'delta':>6} {'speedup':>7} {'95 %':>9} {'ms':>7}"
-        lines = [f"{model} on {dataset}", *(f"  {line}" for line in _setting_lines(group)), head]
-        lines += [_terminal_line(*cells) for cells in _terminal_body(group)]
+        lines = [f"{model} on {dataset}", *(f"  {line}" for line in _setting_lines(group))]
+        if untrained(group):
+            lines += [_speed_line(*cells) for cells in [SPEED_HEADER, *speed_body(group, "-")]]
+        else:
+            lines += [_terminal_line(*cells) for cells in [TERMINAL_HEADER, *_terminal_body(group)]]
         lines += [f"  not measured: {reason}" for reason in _reasons(group)]
         blocks.append("\n".join(part for line in lines for part in _wrapped(line)))
     return "\n\n".join(blocks) + "\n"
@@ -103,6 +126,8 @@ def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to
 def _setting_lines(group: list[Row]) -> list[str]:
     lines = []
     timed = [row for row in group if row["latency_ms"] is not None]
+    if untrained(group):
+        lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
     lines += sorted({f"timed: {setting_text(row)}" for row in timed})
     references = {row["seed"]: row["reference"] for row in group if row["reference"]}
     for seed, reference in references.items():
@@ -172,6 +197,28 @@ def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
             )
         )
     return body
+
+
+def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]:
+    """Measured speedups beside the published ones, for models without quality."""
+    return [
+        (
+            name_of(row),
+            number(row["speedup"], 2),
+            span(row, "speedup", 2, between=between),
+            number(row["speedup_same"], 2),
+            number(row["speedup_published"], 2),
+            number(row["latency_ms"], 2),
+            number(row["energy_j"], 3),
+        )
+        for row in group
+    ]
+
+
+def _speed_line(name: str, *cells: str) -> str:
+    widths = (7, 11, 7, 9, 8, 9)
+    numbers = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+    return f"{cut(name, 23):<23} {numbers}".rstrip()
 
 
 def _terminal_line(

@@ -1,0 +1,97 @@
+"""Measured speedups beside published ones, for models that were timed without quality."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qaprune.report.columns import Row
+from qaprune.report.rows import setting_text
+from qaprune.report.style import COLOURS, GREY, PARAMETERS
+
+
+def speed_figure(rows: list[Row]) -> Any:
+    """One line a cut: the measured speedup with its interval, the paper's as a hollow marker."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(PARAMETERS):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        shown = [row for row in rows if row["criterion"]]
+        figure = Figure(figsize=(8.2, 2.1 + 0.42 * len(shown)), layout=None)
+        FigureCanvasAgg(figure)
+        height = figure.get_size_inches()[1]
+        axes = figure.add_axes((0.15, 0.62 / height, 0.80, 1 - 1.55 / height))
+        _titles(figure, rows, height)
+        for place, row in enumerate(shown):
+            _draw_row(axes, len(shown) - 1 - place, row)
+        axes.set_yticks(range(len(shown)), [_name(row) for row in reversed(shown)])
+        axes.set_ylim(-0.6, len(shown) - 0.4)
+        axes.axvline(1.0, color=GREY, lw=0.8)
+        axes.set_xlim(left=min(0.95, axes.get_xlim()[0]))
+        axes.set_xlabel("speedup over the teacher (x)")
+        axes.legend(loc="upper right", frameon=False, fontsize=8.5) if shown else None
+    return figure
+
+
+def _titles(figure: Any, rows: list[Row], height: float) -> None:
+    timed = next((row for row in rows if row["latency_ms"] is not None), None)
+    where = setting_text(timed) if timed else "speed not measured"
+    lines = (
+        (f"{rows[0]['model']}, untrained: speed alone", 13, "bold", "black"),
+        (where, 8.5, "normal", GREY),
+        (
+            "published per cents kept, spread evenly over the layers; packed windows; "
+            "bars: 95 % bootstrap intervals",
+            8.5,
+            "normal",
+            GREY,
+        ),
+    )
+    for number, (text, size, weight, colour) in enumerate(lines):
+        at = 1 - (0.32 + 0.22 * number) / height
+        figure.text(0.03, at, text, fontsize=size, weight=weight, color=colour)
+
+
+def _name(row: Row) -> str:
+    return str(row["budget"])
+
+
+def _draw_row(axes: Any, place: int, row: Row) -> None:
+    first = not axes.get_legend_handles_labels()[1]
+    published = row["speedup_published"]
+    if published is not None:
+        axes.plot(
+            float(published),  # type: ignore[arg-type]
+            place,
+            marker="D",
+            ms=8,
+            mfc="none",
+            mec=GREY,
+            ls="none",
+            label="published, bert-large (hardware not stated)" if first else None,
+        )
+    if row["speedup"] is None:
+        axes.text(1.02, place, "not measured", va="center", fontsize=8.5, color=GREY)
+        return
+    speedup, low, high = (float(row[name]) for name in ("speedup", "speedup_low", "speedup_high"))  # type: ignore[arg-type]
+    axes.errorbar(
+        speedup,
+        place,
+        xerr=[[speedup - low], [high - speedup]],
+        marker="o",
+        ms=6,
+        color=COLOURS[0],
+        capsize=3,
+        label="measured here" if first else None,
+    )
+    axes.annotate(
+        f"{speedup:.2f}x",
+        (speedup, place),
+        xytext=(0, 8),
+        textcoords="offset points",
+        ha="center",
+        fontsize=8.5,
+        color=COLOURS[0],
+    )
