@@ -93,6 +93,10 @@ class FakeNvml:
         self._enter("nvmlShutdown")
         self.open -= 1
 
+    def nvmlSystemGetDriverVersion(self):
+        self._enter("nvmlSystemGetDriverVersion")
+        return "570.86.15"
+
     def nvmlDeviceGetCount(self):
         self._enter("nvmlDeviceGetCount")
         return len(self.cards)
@@ -160,6 +164,26 @@ class FakeNvml:
     def nvmlDeviceGetClockInfo(self, handle, type):
         self._enter("nvmlDeviceGetClockInfo", handle)
         return {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 2619}[type]
+
+    def nvmlDeviceGetMaxClockInfo(self, handle, type):
+        self._enter("nvmlDeviceGetMaxClockInfo", handle)
+        return {pynvml.NVML_CLOCK_SM: 1980, pynvml.NVML_CLOCK_MEM: 3201}[type]
+
+    def nvmlDeviceGetApplicationsClock(self, handle, type):
+        self._enter("nvmlDeviceGetApplicationsClock", handle)
+        return {pynvml.NVML_CLOCK_SM: 1830, pynvml.NVML_CLOCK_MEM: 2619}[type]
+
+    def nvmlDeviceGetEnforcedPowerLimit(self, handle):
+        self._enter("nvmlDeviceGetEnforcedPowerLimit", handle)
+        return 700_000
+
+    def nvmlDeviceGetEccMode(self, handle):
+        self._enter("nvmlDeviceGetEccMode", handle)
+        return [pynvml.NVML_FEATURE_ENABLED, pynvml.NVML_FEATURE_DISABLED]
+
+    def nvmlDeviceGetPersistenceMode(self, handle):
+        self._enter("nvmlDeviceGetPersistenceMode", handle)
+        return pynvml.NVML_FEATURE_ENABLED
 
     def nvmlDeviceGetTemperature(self, handle, sensor):
         self._enter("nvmlDeviceGetTemperature", handle)
