@@ -106,6 +106,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_people_commands(commands: Any) -> None:
     from qaprune.evaluate import score
+    from qaprune.profile import doctor
     from qaprune.report import compare_command
 
     sub = commands.add_parser("score", help="official figures of a prediction file")
@@ -124,6 +125,9 @@ def _add_people_commands(commands: Any) -> None:
     )
     compare_command.add_arguments(sub)
     sub.set_defaults(main=compare_command.main)
+    sub = commands.add_parser("doctor", help="what can be measured on this host, and why not the rest")
+    doctor.add_arguments(sub)
+    sub.set_defaults(main=doctor.main)
 
 
 def _run_stage(args: argparse.Namespace) -> int:
