@@ -257,7 +257,7 @@ def profile_run(
         if dev is not None and not untrained:
             checkpoint = Path(variants.get("teacher") or next(iter(variants.values())))
             service = make_service(spec, dev, checkpoint, windows.meta["architecture"], device)
-        environment = capture(device)
+        environment = capture(device, gpu)
         stopwatch = make_stopwatch(device)
         run = Profile(
             spec,
