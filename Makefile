@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help reproduce test bench clean
+.PHONY: help reproduce test bench exact clean
 
 help:
 	@echo "make reproduce   install, run the whole benchmark on the embedded data, print the table"
 	@echo "make test        lint and the default test suite"
 	@echo "make bench       micro-benchmarks (pytest-benchmark)"
+	@echo "make exact       renew the figures that no clock decides (benchmarks/exact.json)"
 	@echo "make clean       remove .venv and results of the embedded run"
 
 $(READY): pyproject.toml constraints.txt
@@ -33,6 +34,9 @@ test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m pytest benchmarks --benchmark-only -m ""
+
+exact: $(READY)
+	$(BIN)/python -m benchmarks.exact --renew
 
 clean:
 	rm -rf $(VENV) results/embedded

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import exact
 from qaprune.config import DEFAULT, load_config, read_yaml
 from qaprune.plan import VERSIONS, make_plan, spec_json
 from tests.conftest import ROOT
@@ -34,9 +35,12 @@ def edited(tmp_path: Path, **changes: object) -> Path:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_dry_runs(config, tmp_path):
-    done = snakemake("-n", "--forceall", "--quiet", "all", "--configfile", config)
+    done = snakemake("-n", "--forceall", "--quiet", "rules", "--configfile", config)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
+    expected = {config.stem: exact.read_exact()["jobs"].get(config.stem, {})}
+    changed = exact.differences(expected, {config.stem: exact.count_jobs(done.stdout + done.stderr)})
+    assert not changed, exact.explain(changed)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
