@@ -4,12 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help reproduce test bench exact clean
+.PHONY: help reproduce test bench bench-save exact clean
 
 help:
 	@echo "make reproduce   install, run the whole benchmark on the embedded data, print the table"
 	@echo "make test        lint and the default test suite"
-	@echo "make bench       micro-benchmarks (pytest-benchmark)"
+	@echo "make bench       micro-benchmarks, against this machine's baseline (docs/benchmarks.md)"
+	@echo "make bench-save  the same, kept as the machine's baseline"
 	@echo "make exact       renew the figures that no clock decides (benchmarks/exact.json)"
 	@echo "make clean       remove .venv and results of the embedded run"
 
@@ -32,8 +33,12 @@ test: $(READY)
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m pytest
 
+# TOLERANCE=15 allows a median to grow by 15 per cent; SAVE=1 is bench-save.
 bench: $(READY)
-	$(BIN)/python -m pytest benchmarks --benchmark-only -m ""
+	$(BIN)/python -m benchmarks.run $(if $(SAVE),--save) $(if $(TOLERANCE),--tolerance $(TOLERANCE))
+
+bench-save: $(READY)
+	$(BIN)/python -m benchmarks.run --save
 
 exact: $(READY)
 	$(BIN)/python -m benchmarks.exact --renew

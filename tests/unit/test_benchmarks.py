@@ -1,0 +1,155 @@
+"""The benchmarks' own runner: one baseline a machine, a slower run fails, a first run says what to do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import run as runner
+from benchmarks.run import NO_BASELINE, describe_machine, machine_folder, newest_baseline, run
+from tests.conftest import ROOT
+
+BENCHMARKS = """
+def test_sum(benchmark):
+    benchmark.pedantic(sum, (range(1000),), rounds=5)
+"""
+
+
+MACHINE = {"fingerprint": "abc", "cpu": "Example CPU 3000", "cores": 2}
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    path = tmp_path / "test_small.py"
+    path.write_text(BENCHMARKS)
+    return path
+
+
+def rewrite(path: Path, edit) -> None:
+    record = json.loads(path.read_text())
+    edit(record)
+    path.write_text(json.dumps(record))
+
+
+def scale(factor: float):
+    """An edit that makes a saved run so many times as slow."""
+
+    def edit(record: dict) -> None:
+        for bench in record["benchmarks"]:
+            bench["stats"]["median"] *= factor
+
+    return edit
+
+
+def test_save_and_comparison(tmp_path, target, capfd):
+    """No timing decides here: the baseline is made a thousand times slower, then faster, than it was."""
+    more = {"tolerance": 25, "targets": [str(target), f"--rootdir={tmp_path}"], "storage": tmp_path}
+    assert run(MACHINE, save=True, **more) == 0
+    assert "saved as this machine's baseline: example-cpu-3000-2-cores-abc/" in capfd.readouterr().out
+    folder = machine_folder(MACHINE, tmp_path)
+    baseline = newest_baseline(folder)
+    assert json.loads(baseline.read_text())["machine_info"] == MACHINE
+
+    rewrite(baseline, scale(1000))
+    assert run(MACHINE, save=False, **more) == 0
+    printed = capfd.readouterr()
+    assert "0001_baselin" in printed.out
+    assert "not compared" not in printed.out
+    assert "machine_info is different" not in printed.err
+
+    target.write_text(BENCHMARKS + BENCHMARKS.replace("test_sum", "test_new"))
+    rewrite(baseline, scale(1e-6))
+    assert run(MACHINE, save=False, **more) == runner.REGRESSION
+    printed = capfd.readouterr()
+    assert "Performance has regressed" in printed.err
+    assert "Traceback" not in printed.err + printed.out
+    assert "not in the baseline, not compared: test_small.py::test_new" in printed.out
+    assert newest_baseline(folder) == baseline, "only a save moves the baseline"
+
+
+def test_a_run_with_a_failed_benchmark_does_not_become_the_baseline(tmp_path, target, capfd):
+    target.write_text(BENCHMARKS + "\ndef test_broken(benchmark):\n    benchmark(lambda: 1 / 0)\n")
+    targets = [str(target), f"--rootdir={tmp_path}"]
+    assert run(MACHINE, save=True, tolerance=25, targets=targets, storage=tmp_path) == 1
+    assert "not saved: not all benchmarks ran" in capfd.readouterr().out
+    assert newest_baseline(machine_folder(MACHINE, tmp_path)) is None
+
+
+def test_a_first_run_compares_nothing_and_says_what_to_do(tmp_path, monkeypatch, capsys):
+    commands = []
+
+    def finished(command, **more):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(runner.subprocess, "run", finished)
+    assert run(MACHINE, save=False, tolerance=25, storage=tmp_path) == 0
+    assert not [word for word in commands[0] if "--benchmark-compare" in word], "an error without baseline"
+    assert capsys.readouterr().out == f"{NO_BASELINE}\n"
+
+
+def test_a_save_is_compared_but_may_be_slower(tmp_path):
+    baseline = tmp_path / "0001_baseline.json"
+    saving = runner.pytest_options(tmp_path, baseline, save=True, tolerance=25)
+    assert f"--benchmark-compare={baseline}" in saving
+    assert not [option for option in saving if "compare-fail" in option]
+    judging = runner.pytest_options(tmp_path, baseline, save=False, tolerance=15)
+    assert "--benchmark-compare-fail=median:15%" in judging
+
+
+def test_each_fingerprint_has_its_own_folder(tmp_path, monkeypatch):
+    here = describe_machine()
+    folder = machine_folder(here, tmp_path)
+    assert here["torch_threads"] == runner.THREADS
+    assert folder.name.endswith(here["fingerprint"])
+    assert folder.parent == tmp_path
+    monkeypatch.setattr("qaprune.profile.environment.available_cores", lambda: 99)
+    other = machine_folder(describe_machine(), tmp_path)
+    assert other != folder
+    assert "-99-cores-" in other.name
+
+
+def test_the_newest_baseline_counts(tmp_path):
+    for name in ("0002_baseline.json", "0010_baseline.json", "0009_baseline.json", "notes.json"):
+        (tmp_path / "interpreter").mkdir(exist_ok=True)
+        (tmp_path / "interpreter" / name).write_text("{}")
+    assert newest_baseline(tmp_path).name == "0010_baseline.json"
+
+
+@pytest.mark.parametrize("content", ["{", "{}", '{"benchmarks": [{}]}'])
+def test_a_damaged_baseline_is_one_line_before_anything_is_timed(tmp_path, monkeypatch, capsys, content):
+    monkeypatch.setattr(runner, "describe_machine", lambda: MACHINE)
+    monkeypatch.setattr(runner, "machine_folder", lambda machine, storage: tmp_path)
+    monkeypatch.setattr(runner.subprocess, "run", lambda *args, **more: pytest.fail("timed"))
+    (tmp_path / "interpreter").mkdir()
+    (tmp_path / "interpreter" / "0001_baseline.json").write_text(content)
+    assert runner.main([]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "0001_baseline.json" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--save", "-k", "plan"], ["--tolerance", "-1"], ["--tolerance", "x"]]
+)
+def test_wrong_usage(arguments, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        runner.main(arguments)
+    assert stopped.value.code == 2
+    assert "--save" in capsys.readouterr().err or arguments[0] == "--tolerance"
+
+
+def test_timings_stay_local():
+    assert f"{runner.STORAGE.name}/" in (ROOT / ".gitignore").read_text().splitlines()
+
+
+@pytest.mark.slow
+def test_every_benchmark_runs():
+    command = [sys.executable, "-m", "pytest", "benchmarks", "-o", "addopts=", "-q", "--benchmark-disable"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
