@@ -661,7 +661,7 @@ def test_what_a_config_asks_for_in_vain_is_named(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(config_checks, "disk_gb", lambda plan: (3.0, 2.0))
     monkeypatch.setattr(config_checks, "free_gb", lambda host: 1.0)
     monkeypatch.setattr(device_checks, "sdpa", broken("boom"))
-    overlay = "name: mine\ncompute: {device: cuda}\nprofile: {dtype: bfloat16, threads: 4}\n"
+    overlay = "name: mine\ncompute: {device: cuda}\nprofile: {dtype: [bfloat16], threads: 4}\n"
     found = demands(tmp_path, cpu_host(tmp_path), overlay)
     assert only(found, "device") == (NO, "asks for cuda: this torch is built without CUDA")
     assert [(answer.mark, answer.text.partition(":")[0]) for answer in found["number formats"]] == [
@@ -689,17 +689,6 @@ def test_a_run_that_foreign_processes_would_end_is_told_beforehand(tmp_path: Pat
     host = gpu_host(tmp_path, FakeNvml(processes={"compute": processes}))
     found = demands(tmp_path, host, f"name: mine\nprofile: {{foreign_processes: {policy}}}")
     assert only(found, "foreign processes")[0] == mark
-
-
-def test_a_matrix_of_settings_is_read_at_any_depth():
-    block = {
-        "cells": [{"batch": 1, "dtypes": ["float32", "bfloat16"]}],
-        "backend": "sdpa",
-        "compile": [False],
-    }
-    assert list(config_checks._under(block, config_checks.DTYPE_KEYS)) == ["float32", "bfloat16"]
-    assert list(config_checks._under(block, config_checks.BACKEND_KEYS)) == ["sdpa"]
-    assert list(config_checks._under(block, config_checks.COMPILE_KEYS)) == ["False"]
 
 
 HUB = "{hub: someone/something, revision: abc}"

@@ -11,11 +11,6 @@ from qaprune.profile.checks import NO, WARN, YES, Answer, Finding, Host, one_lin
 from qaprune.profile.environment import available_cores
 from qaprune.profile.host_checks import HUB_TIMEOUT_S, free_gb
 
-DTYPE_KEYS = ("dtype", "dtypes")
-BACKEND_KEYS = ("backend", "backends", "attention")
-COMPILE_KEYS = ("compile",)
-NOT_COMPILED = ("off", "False")
-"""YAML reads `off` without quotes as false."""
 NAMES = {"bfloat16": "bf16"}
 """Where the answer to a demand has another name."""
 
@@ -40,33 +35,28 @@ class Demands:
         return Finding(YES, f"asks for {wanted}, takes {used}")
 
     def dtypes(self, host: Host) -> list[Finding]:
-        return self._named(DTYPE_KEYS)
+        return self._named({self._config["compute"]["dtype"], *self._config["profile"]["dtype"]})
 
     def backends(self, host: Host) -> list[Finding]:
-        return self._named(BACKEND_KEYS)
+        return self._named({self._config["compute"]["attention"], *self._config["profile"]["backend"]})
 
     def compiling(self, host: Host) -> list[Finding]:
-        asked = {value for value in self._asked(COMPILE_KEYS) if value not in NOT_COMPILED}
+        asked = set(self._config["profile"]["compile"]) - {"off"}
         if not asked:
             return [Finding(YES, "not asked for")]
         answer = self._answers["torch.compile"]
         return [Finding(answer.mark, f"{', '.join(sorted(asked))}: {answer.text}")]
 
-    def _named(self, keys: Sequence[str]) -> list[Finding]:
+    def _named(self, asked: set[str]) -> list[Finding]:
         """A finding for each asked value that is not simply met, and one for those that are."""
         simple, findings = [], []
-        for value in sorted(self._asked(keys)):
+        for value in sorted(asked):
             answer = self._answers.get(NAMES.get(value, value))
             if answer is None or answer.mark == YES:
                 simple.append(value)
             else:
                 findings.append(Finding(answer.mark, f"{value}: {answer.text}"))
         return [Finding(YES, ", ".join(simple))] * bool(simple) + findings
-
-    def _asked(self, keys: Sequence[str]) -> set[str]:
-        """What stands under these keys, at any depth, of what computes and times."""
-        blocks = (self._config["compute"], self._config["profile"])
-        return {value for block in blocks for value in _under(block, keys)}
 
     def foreign(self, host: Host) -> Finding:
         """Whether the run would be ended by who is on the GPU now."""
@@ -122,16 +112,3 @@ def _on_hub(kind: str, name: str, revision: str | None) -> Finding:
     except Exception as error:
         return Finding(NO, f"{kind} {name} on the hub: {type(error).__name__}: {one_line(error)}")
     return Finding(YES, f"{kind} {name} is on the hub")
-
-
-def _under(block: Any, keys: Sequence[str]) -> Iterator[str]:
-    """The texts that stand under one of `keys`, alone or in lists, at any depth."""
-    if isinstance(block, Mapping):
-        for key, value in block.items():
-            if key in keys:
-                yield from (str(item) for item in (value if isinstance(value, list) else [value]))
-            else:
-                yield from _under(value, keys)
-    elif isinstance(block, list):
-        for item in block:
-            yield from _under(item, keys)
