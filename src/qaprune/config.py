@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -177,15 +177,21 @@ def _expand(config: Config) -> Config:
     config = deepcopy(config)
     root = config.get("data_root")
     root = Path(_variables(root, "data_root")) if root else None
-    for name, model in config["models"].items():
-        _resolve(model["source"], root, f"models.{name}.source")
-        for dataset, source in model.get("teachers", {}).items():
-            _resolve(source, root, f"models.{name}.teachers.{dataset}")
-    for name, dataset in config["datasets"].items():
-        for split in ("train", "dev"):
-            _resolve(dataset[split], root, f"datasets.{name}.{split}")
+    for key, source in sources(config):
+        _resolve(source, root, key)
     config.pop("data_root", None)
     return config
+
+
+def sources(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every source of data and models in a config, with its key."""
+    for name, model in config["models"].items():
+        yield f"models.{name}.source", model["source"]
+        for dataset, source in model.get("teachers", {}).items():
+            yield f"models.{name}.teachers.{dataset}", source
+    for name, dataset in config["datasets"].items():
+        for split in ("train", "dev"):
+            yield f"datasets.{name}.{split}", dataset[split]
 
 
 def _resolve(source: dict[str, Any], root: Path | None, key: str) -> None:
