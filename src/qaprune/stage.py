@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from qaprune.jsonfile import read_json
 
 COMPUTE: dict[str, Any] = {}
 """Device, number format, threads and seed of this process, once a stage has set them; for `stage.json`."""
+
+BUNDLED = "bundled"
+"""Folder of an unpacked bundle's source tree that holds all that is no source; a checkout has none."""
 
 PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
 
@@ -103,13 +106,29 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def git_commit() -> str | None:
-    """The commit of the source tree, with `+` where it has uncommitted changes; None outside a checkout."""
-    here = Path(__file__).parent
+def git_commit(here: Path = Path(__file__).parent) -> str | None:
+    """The commit of the source tree, with `+` where it has uncommitted changes; None outside a checkout.
+
+    An unpacked bundle says which commit it was packed from; a repository around it is another project's.
+    """
+    record = here.parents[1] / BUNDLED / "commit.json"
+    if record.exists():
+        packed = read_json(record)
+        same = source_digest(here, here.rglob("*.py")) == packed["source"]
+        return packed["commit"] if same else packed["commit"].rstrip("+") + "+"
     with contextlib.suppress(OSError, subprocess.CalledProcessError):
         commit = _git(here, "rev-parse", "--short=12", "HEAD")
         return commit + ("+" if _git(here, "status", "--porcelain", "--untracked-files=no", ".") else "")
     return None
+
+
+def source_digest(folder: Path, files: Iterable[Path]) -> str:
+    """SHA-256 over the names, as seen from `folder`, and the contents of files."""
+    found = hashlib.sha256()
+    for path in sorted(files):
+        content = path.read_bytes()
+        found.update(f"{path.relative_to(folder).as_posix()} {len(content)}\n".encode() + content)
+    return found.hexdigest()
 
 
 def _git(folder: Path, *words: str) -> str:
