@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help reproduce test bench bench-save exact clean
+.PHONY: help reproduce test bench bench-save exact bundle clean
+
+# For `make bundle`: CONFIG=small DATA_ROOT=/data WITHOUT=torch,transformers OPTIONS='--python-version 3.12'
+CONFIG ?= embedded
 
 help:
 	@echo "make reproduce   install, run the whole benchmark on the embedded data, print the table"
@@ -12,6 +15,7 @@ help:
 	@echo "make bench       micro-benchmarks, against this machine's baseline (docs/benchmarks.md)"
 	@echo "make bench-save  the same, kept as the machine's baseline"
 	@echo "make exact       renew the figures that no clock decides (benchmarks/exact.json)"
+	@echo "make bundle CONFIG=small   pack it for a host without network, see docs/air-gapped.md"
 	@echo "make clean       remove .venv and results of the embedded run"
 
 $(READY): pyproject.toml constraints.txt
@@ -42,6 +46,10 @@ bench-save: $(READY)
 
 exact: $(READY)
 	$(BIN)/python -m benchmarks.exact --renew
+
+bundle: $(READY)
+	$(BIN)/qaprune bundle --config config/$(CONFIG).yaml --out bundle/$(CONFIG) \
+		$(if $(DATA_ROOT),--data-root "$(DATA_ROOT)") $(if $(WITHOUT),--without $(WITHOUT)) $(OPTIONS)
 
 clean:
 	rm -rf $(VENV) results/embedded

@@ -105,6 +105,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_people_commands(commands: Any) -> None:
+    from qaprune.bundle import command as bundle
     from qaprune.evaluate import score
     from qaprune.profile import doctor
     from qaprune.report import compare_command
@@ -128,6 +129,9 @@ def _add_people_commands(commands: Any) -> None:
     sub = commands.add_parser("doctor", help="what can be measured on this host, and why not the rest")
     doctor.add_arguments(sub)
     sub.set_defaults(main=doctor.main)
+    sub = commands.add_parser("bundle", help="pack a config for a host without network")
+    bundle.add_arguments(sub)
+    sub.set_defaults(main=bundle.main)
 
 
 def _run_stage(args: argparse.Namespace) -> int:
