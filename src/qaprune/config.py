@@ -107,6 +107,8 @@ def _typed(value: Any) -> Any:
     """Values from a command line arrive as strings: read them as YAML."""
     if isinstance(value, Mapping):
         return {key: _typed(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_typed(item) for item in value]
     return yaml.load(value, Loader=_Loader) if isinstance(value, str) else value
 
 

@@ -49,6 +49,12 @@ def test_a_cell_without_a_length_has_that_of_the_windows(tmp_path):
         assert plan.spec("evaluate", run=run)["length"] == length
 
 
+def test_lists_of_a_command_line_arrive_as_strings_and_are_typed():
+    config = load_config([], {"seeds": ["4", "5"], "profile": {"cells": [{"batch": "4"}]}})
+    assert config["seeds"] == [4, 5]
+    assert config["profile"]["cells"] == [{"batch": 4}]
+
+
 def test_off_is_a_word_in_a_config(tmp_path):
     path = tmp_path / "overlay.yaml"
     path.write_text("profile: {compile: [off, default]}\nreport: {published: true}\n")
