@@ -25,7 +25,7 @@ VERSIONS = {
     "prune": 1,
     "recover": 2,
     "evaluate": 1,
-    "profile": 3,
+    "profile": 4,
     "report": 2,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""

@@ -243,7 +243,10 @@ def profile_run(
     os.environ.setdefault("RAYON_NUM_THREADS", str(spec["threads"]))
     import torch
 
+    from qaprune.train.compute import keep_freed_memory
+
     device = choose_device(spec["device"])
+    keep_freed_memory()
     spec = spec | {"dtype": list(dict.fromkeys(choose_dtype(dtype, device) for dtype in spec["dtype"]))}
     # Another backend than these two may not be installed: it is tried later, on the loaded model.
     backend = next((name for name in spec["backend"] if name in ("eager", "sdpa")), "sdpa")
