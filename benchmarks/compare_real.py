@@ -119,12 +119,15 @@ def main() -> None:
     """Time the pairs and print the two counts."""
     import torch
 
+    from qaprune.train.compute import keep_freed_memory
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--pairs", type=int, default=20)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
+    keep_freed_memory()
     torch.set_num_threads(args.threads)
     with torch.inference_mode():
         caught, alarms = count_pairs(
