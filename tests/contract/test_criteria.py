@@ -21,7 +21,7 @@ SETTINGS = {
     "random": {"draws": 5},
     "gain": {"windows": 20, "batch_tokens": 256},
     "l0": {"steps": 200, "batch_tokens": 256, "lr": 0.05, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0},
-    "even": {},
+    "uniform": {},
     "first_layers": {},
     "alternate_layers": {},
 }
@@ -89,8 +89,8 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
     assert mask.ff[1][7] == 0
 
 
-def test_even_takes_every_layer_alike():
-    scores, model = run("even")
+def test_uniform_takes_every_layer_alike():
+    scores, model = run("uniform")
     for budget in ("h50-f25", "h56-f51.9", "h39.9-f21.6"):
         mask = select(scores, 0, parse_budget(budget), model_shape(model), False, 32)
         for widths in mask.widths():

@@ -35,7 +35,7 @@ CUDA = {
     "rounds": 20,
     "warmup": {"least": 5, "most": 50, "cv_percent": 2},
     "foreign_processes": "mark",
-    "untrained": {"criterion": "even", "budgets": ["h50-f50"]},
+    "untrained": {"criterion": "uniform", "budgets": ["h50-f50"]},
 }
 
 
@@ -65,7 +65,7 @@ def run(spec: dict, encoder: Path, features: Path, out: Path) -> list[dict]:
 
 
 def fleet_of(encoder: Path, device: str) -> Fleet:
-    untrained = Untrained(encoder, "even", ("h50-f50",), 3, "sdpa", 384)
+    untrained = Untrained(encoder, "uniform", ("h50-f50",), 3, "sdpa", 384)
     return Fleet(untrained.loaders(device), device, ["bfloat16"])
 
 
@@ -116,7 +116,7 @@ def test_a_smaller_model_is_faster_in_bfloat16(encoder: Path, features: Path, tm
 
     timings = read_timings(tmp_path)
     medians = {name: statistics.median(rounds.values()) for (_, name), rounds in timings.seconds.items()}
-    assert medians["even-h50-f50/pruned"] < medians["teacher"]
+    assert medians["uniform-h50-f50/pruned"] < medians["teacher"]
     for key, on_device in timings.device_seconds.items():
         assert statistics.median(on_device) <= statistics.median(timings.seconds[key].values())
 
@@ -163,7 +163,7 @@ def test_torchs_flash_kernel_takes_full_windows(encoder: Path, device: str):
     from torch.nn.attention import SDPBackend, sdpa_kernel
 
     setting = Setting(4, 384, "bfloat16", "sdpa", "off")
-    model = fleet_of(encoder, device).model("even-h50-f50/pruned", setting)
+    model = fleet_of(encoder, device).model("uniform-h50-f50/pruned", setting)
     ids = torch.randint(1000, (4, 384), device=device)
     inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     with torch.inference_mode():

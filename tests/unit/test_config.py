@@ -165,13 +165,13 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ({"profile": {"warmup": {"least": 1}}}, "profile.warmup.least: expected at least 2"),
         ({"untrained": True}, "config: criteria.gain: needs a trained model"),
         (
-            {"untrained": True, "criteria": {"even": {}, "random": {"draws": 5}}},
+            {"untrained": True, "criteria": {"uniform": {}, "random": {"draws": 5}}},
             "config: criteria: expected one criterion with `untrained: true`",
         ),
         (
             {
                 "untrained": True,
-                "criteria": {"even": {}},
+                "criteria": {"uniform": {}},
                 "models": {"m": {"architecture": "bert", "source": {"hub": "x/y"}}},
             },
             "config: models.m: expected a `scratch` source alone with `untrained: true`",

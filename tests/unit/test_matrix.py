@@ -267,7 +267,7 @@ def shape_only(tmp_path: Path) -> Path:
     return folder
 
 
-UNTRAINED = {"untrained": {"criterion": "even", "budgets": ["h50-f25"]}}
+UNTRAINED = {"untrained": {"criterion": "uniform", "budgets": ["h50-f25"]}}
 
 
 def test_untrained_models_are_cut_evenly_and_timed_without_padding(
@@ -279,7 +279,7 @@ def test_untrained_models_are_cut_evenly_and_timed_without_padding(
     assert {cell["fill_percent"] for cell in described["cells"]} == {100.0}
     facts = json.loads((out / "variants.json").read_text())
     assert facts["run"] == SPEC["run"]
-    cut = facts["variants"]["even-h50-f25/pruned"]
+    cut = facts["variants"]["uniform-h50-f25/pruned"]
     assert (cut["heads_kept"], cut["ff_kept"], cut["hidden_kept"]) == (50, 25, 100)
     assert cut["flops"] < facts["variants"]["teacher"]["flops"]
     assert cut["params"] < facts["variants"]["teacher"]["params"]

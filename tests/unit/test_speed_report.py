@@ -81,7 +81,7 @@ def speed_only(tmp_path: Path) -> Path:
     budgets = dict(zip(names[1:], ("h56-f51.9", "h39.9-f21.6", "h50-f50"), strict=True))
     facts = {
         name: {
-            "criterion": "even" if name in budgets else None,
+            "criterion": "uniform" if name in budgets else None,
             "budget": budgets.get(name),
             "draw": None,
             "variant": "pruned" if name in budgets else "teacher",

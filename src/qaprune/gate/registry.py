@@ -28,7 +28,7 @@ BUILT_IN = {
     "random": "qaprune.gate.random:Random",
     "gain": "qaprune.gate.gain:Gain",
     "l0": "qaprune.gate.l0:L0",
-    "even": "qaprune.gate.even:Even",
+    "uniform": "qaprune.gate.uniform:Uniform",
     "first_layers": "qaprune.gate.layers:FirstLayers",
     "alternate_layers": "qaprune.gate.layers:AlternateLayers",
 }

@@ -1,4 +1,4 @@
-"""The same share of every layer: no criterion at all, for speed alone.
+"""The same share of every layer (uniform pruning): no criterion at all, for speed alone.
 
 Time hangs on widths, not on which heads and units stay. Published per cents say nothing of the layers they
 were cut from; spreading them evenly is the project's own choice, and rows of this criterion say so.
@@ -11,7 +11,7 @@ import numpy as np
 from qaprune.gate.registry import GateTask, Scores
 
 
-class Even:
+class Uniform:
     """Keep the first heads and units of each layer."""
 
     needs_model = False
