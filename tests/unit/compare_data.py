@@ -115,6 +115,15 @@ def scale_samples(folder: Path, factors: dict[str, float], default: float = 1.0)
             writer.writerow([*row[:-2], f"{float(row[-2]) * factors.get(row[0], default):.9f}", row[-1]])
 
 
+def replace_in(path: Path, old: str, new: str) -> None:
+    """Replace a text in a file, compressed or not."""
+    with open_text(path) as stream:
+        text = stream.read()
+    assert old in text
+    with open_text(path, "w") as stream:
+        stream.write(text.replace(old, new))
+
+
 def edit_json(path: Path, edit) -> None:
     """Load, change in place, save."""
     value = json.loads(path.read_text())

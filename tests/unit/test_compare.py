@@ -27,6 +27,7 @@ from tests.unit.compare_data import (
     edit_json,
     edit_points,
     noisy_seconds,
+    replace_in,
     scale_samples,
     timings,
     write_results,
@@ -318,6 +319,23 @@ def test_unprofiled_folders(a_and_b, lacking, code):
     assert [g["why"] for g in record["not_compared"] if "speed" in g["what"]] == [f"not profiled in {why}"]
 
 
+@pytest.mark.parametrize(("lacking", "code", "why"), [("a", 0, "A"), ("b", 4, "B"), ("ab", 0, "")])
+def test_folders_of_untrained_models_compare_speed_alone(a_and_b, lacking, code, why):
+    for folder in a_and_b:
+        if folder.name in lacking:
+            shutil.rmtree(folder / "evaluate")
+            edit_points(folder, "all", f1="", questions="")
+    found, record = compare(*a_and_b)
+    assert found == code
+    expected = [f"untrained models in {why}: speed alone"] if why else []
+    assert [gap["why"] for gap in record["not_compared"] if gap["what"] == "F1"] == expected
+    measures = {finding["measure"] for finding in record["findings"]}
+    assert "latency_ms" in measures
+    assert "f1" not in measures
+    scale_samples(a_and_b[1], {POINT: 1.3})
+    assert compare(*a_and_b)[0] == 3
+
+
 def test_a_lost_row_is_not_comparable_and_a_new_one_is_fine(a_and_b):
     a, b = a_and_b
     drop_rows(b, POINT)
@@ -344,11 +362,7 @@ def test_other_runs_are_said_and_a_lost_one_is_not_comparable(a_and_b):
 
 
 def test_a_setting_that_is_no_longer_timed_is_lost(a_and_b):
-    path = a_and_b[1] / "profile" / RUN / "samples.csv.gz"
-    with open_text(path) as stream:
-        text = stream.read()
-    with open_text(path, "w") as stream:
-        stream.write(text.replace(",eager,", ",sdpa,"))
+    replace_in(a_and_b[1] / "profile" / RUN / "samples.csv.gz", ",eager,", ",sdpa,")
     code, record = compare(*a_and_b)
     assert code == 4
     assert any("batch 8 x 128, float32, eager" in g["what"] for g in record["not_compared"] if g["lost"])
@@ -364,11 +378,7 @@ def test_other_questions_make_f1_not_comparable(made, tmp_path):
 
 
 def test_as_many_questions_of_other_paragraphs_are_other_questions(a_and_b):
-    path = a_and_b[1] / "evaluate" / RUN / "questions.csv.gz"
-    with open_text(path) as stream:
-        text = stream.read()
-    with open_text(path, "w") as stream:
-        stream.write(text.replace(",p7,", ",p6,"))
+    replace_in(a_and_b[1] / "evaluate" / RUN / "questions.csv.gz", ",p7,", ",p6,")
     code, record = compare(*a_and_b)
     assert code == 4
     assert any("of other paragraphs" in g["why"] for g in record["not_compared"])
@@ -452,6 +462,11 @@ def plant_empty_f1(folder: Path) -> None:
     edit_points(folder, POINT, f1="")
 
 
+def plant_lone_f1(folder: Path) -> None:
+    edit_points(folder, "all", f1="", questions="")
+    edit_points(folder, POINT, f1=50)
+
+
 def plant_stale_table(folder: Path) -> None:
     edit_points(folder, POINT, f1=12.0)
 
@@ -487,7 +502,8 @@ def plant_no_environment(folder: Path) -> None:
         (plant_version, "schema version 99; this qaprune compares version"),
         (plant_mixed_versions, "schema version 0 and "),
         (plant_word, "params: expected a number, found 'many'"),
-        (plant_empty_f1, "f1: expected a number"),
+        (plant_empty_f1, "f1: found nothing; a run has scores in all rows or in none"),
+        (plant_lone_f1, "f1: found 50; a run has scores in all rows or in none"),
         (plant_stale_table, "is not that of evaluate"),
         (plant_twice, "a second row of l0-h50-f50/pruned"),
         (plant_short_table, "expected the columns params"),

@@ -49,9 +49,11 @@ def _compare_f1(run: str, a: Results, b: Results, tolerance: float, resamples: i
     """F1 of the rows that both have. It is deterministic on one machine, so its difference is gated as it
     stands; the interval beside it says what another draw of dev paragraphs could have given."""
     found = Comparison(gaps=unmatched(run, "rows", list(a.rows[run]), list(b.rows[run])))
-    why = _why_other_questions(run, a, b)
+    if not a.scored(run) and not b.scored(run):
+        return found
+    why = _why_no_scores(run, a, b) or _why_other_questions(run, a, b)
     if why:
-        found.gaps.append(Gap(run, "F1", why, lost=True))
+        found.gaps.append(Gap(run, "F1", why, lost=a.scored(run)))
         return found
     sums = (a.sums.get(run), b.sums.get(run))
     intervals: dict[str, tuple[float, float]] = {}
@@ -71,6 +73,12 @@ def _compare_f1(run: str, a: Results, b: Results, tolerance: float, resamples: i
                 Finding(run, variant, "f1", before, after, after - before, verdict, low, high, tolerance)
             )
     return found
+
+
+def _why_no_scores(run: str, a: Results, b: Results) -> str:
+    """Which side is for speed alone; empty where both were scored."""
+    sides = [name for name, side in zip("AB", (a, b), strict=True) if not side.scored(run)]
+    return f"untrained models in {sides[0]}: speed alone" if sides else ""
 
 
 def _why_other_questions(run: str, a: Results, b: Results) -> str:

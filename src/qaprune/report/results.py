@@ -15,7 +15,9 @@ from qaprune.report.rows import name_of
 IDENTITY = ("model", "dataset", "seed", "criterion", "budget", "variant")
 EXACT = ("params", "flops", "heads_kept", "ff_kept", "hidden_kept", "windows_per_question")
 """Columns that the same config fills with the same number on every machine."""
-NUMBERS = ("f1", "questions", *EXACT)
+SCORES = ("f1", "questions")
+"""A run of trained models has them in all rows, a run for speed alone in none."""
+NUMBERS = (*SCORES, *EXACT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,10 @@ class Results:
     """run -> per-paragraph sums of its per-question scores; runs without them are missing."""
     timings: dict[str, Timings]
     """run -> raw timings; runs that were not profiled are missing."""
+
+    def scored(self, run: str) -> bool:
+        """Whether the run has scores; one of untrained models, for speed alone, has none."""
+        return next(iter(self.rows[run].values()))["f1"] is not None
 
 
 def read_results(folder: Path) -> Results:
@@ -62,14 +68,16 @@ def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
         where = f"{path}:{index + 2}"
         row: Row = {name: columns[name][index] for name in IDENTITY}
         row |= {name: _number(columns[name][index], f"{where}: {name}") for name in NUMBERS}
-        for name in ("f1", "questions"):
-            if row[name] is None:
-                raise InputError(f"{where}: {name}: expected a number, found nothing")
         row["draw"] = int(_number(columns["draw"][index], f"{where}: draw") or 0)
         run, variant = f"{row['model']}-{row['dataset']}-s{row['seed']}", name_of(row)
         if variant in rows.setdefault(run, {}):
             raise InputError(f"{where}: a second row of {variant} in {run}")
         rows[run][variant] = row
+        first = next(iter(rows[run].values()))
+        for name in SCORES:
+            if (row[name] is None) != (first["f1"] is None):
+                found = "nothing" if row[name] is None else f"{row[name]:g}"
+                raise InputError(f"{where}: {name}: found {found}; a run has scores in all rows or in none")
     return rows
 
 
