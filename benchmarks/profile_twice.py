@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,8 @@ from typing import Any
 
 from qaprune.errors import InputError
 from qaprune.plan import TEACHER, VERSIONS
-from qaprune.report.collect import Setting, Timings, read_timings
+from qaprune.profile.settings import Setting, fastest
+from qaprune.report.collect import Timings, read_timings
 from qaprune.report.intervals import paired_ratios, speedup_interval
 from qaprune.stage import digest, read_stage
 
@@ -138,15 +138,15 @@ def speedups(timings: Timings) -> dict[tuple[int, str, str], float]:
         teacher = timings.seconds.get((setting, TEACHER))
         if variant != TEACHER and teacher is not None:
             found[setting[0], _named(setting), variant] = _speedup(teacher, rounds)
-    fastest: dict[tuple[int, int], dict[str, Rounds]] = {}
-    settings: dict[tuple[int, int], set[Setting]] = {}
-    for (setting, variant), rounds in timings.seconds.items():
-        best = fastest.setdefault(setting[:2], {})
-        settings.setdefault(setting[:2], set()).add(setting)
-        if variant not in best or _median(rounds) < _median(best[variant]):
-            best[variant] = rounds
-    for (batch, length), best in fastest.items():
-        if len(settings[batch, length]) > 1 and TEACHER in best:
+    variants = {variant for _, variant in timings.seconds}
+    for batch, length in {setting[:2] for setting, _ in timings.seconds}:
+        best = {
+            variant: rounds[fastest(rounds)]
+            for variant in variants
+            if (rounds := timings.at(batch, length, variant))
+        }
+        settings = {setting for setting, _ in timings.seconds if setting[:2] == (batch, length)}
+        if len(settings) > 1 and TEACHER in best:
             cell = f"{batch} x {length} {OWN_FASTEST}"
             for variant in best.keys() - {TEACHER}:
                 found[batch, cell, variant] = _speedup(best[TEACHER], best[variant])
@@ -157,10 +157,6 @@ def _named(setting: Setting) -> str:
     """`8 x 128 float32 sdpa off`."""
     batch, length, *more = setting
     return f"{batch} x {length} {' '.join(map(str, more))}"
-
-
-def _median(rounds: Rounds) -> float:
-    return statistics.median(rounds.values())
 
 
 def _speedup(teacher: Rounds, variant: Rounds) -> float:

@@ -17,7 +17,7 @@ import pytest
 from qaprune.data.examples import open_text
 from qaprune.data.features import save_features
 from qaprune.errors import InputError
-from qaprune.profile import stage
+from qaprune.profile import measure, stage
 from qaprune.profile.environment import capture, cpu_model, fingerprint
 from qaprune.profile.inputs import pick_windows
 from qaprune.profile.nvml import Gpu
@@ -345,7 +345,7 @@ def test_a_foreign_process_aborts_before_anything_is_timed(
     monkeypatch: pytest.MonkeyPatch,
 ):
     shared_gpu.processes["compute"].append(STRANGER)
-    monkeypatch.setattr(stage, "time_interleaved", lambda *_: pytest.fail("timed beside a stranger"))
+    monkeypatch.setattr(measure, "time_interleaved", lambda *_: pytest.fail("timed beside a stranger"))
     features, variants = checkpoints
     with pytest.raises(InputError, match=r"foreign process 1073741824 \(700 MiB\) on the GPU"):
         profile_run(SPEC, variants, features, tmp_path, print)
@@ -363,7 +363,7 @@ def test_a_foreign_process_that_comes_while_timing_stops_or_marks_the_run(
         shared_gpu.processes["compute"].append(STRANGER)
         return time_interleaved(*arguments)
 
-    monkeypatch.setattr(stage, "time_interleaved", interrupted)
+    monkeypatch.setattr(measure, "time_interleaved", interrupted)
     features, variants = checkpoints
     spec = SPEC | {"cells": SPEC["cells"][:1], "foreign_processes": policy}
     if policy == "abort":

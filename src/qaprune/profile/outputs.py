@@ -74,16 +74,18 @@ def energy_summary(cells: list[dict]) -> str:
     return f"energy measured, counter and power samples differ by up to {max(known):.1f} %"
 
 
-def summary_of(samples: Iterable[Sample]) -> str:
-    """`teacher 15.2 ms, fastest l0-h50-f50/pruned 1.9x` of one batch and length, each at its best."""
+def by_variant(samples: Iterable[Sample]) -> dict[str, dict[Setting, dict[int, float]]]:
+    """variant -> setting -> round -> seconds, of one batch and length."""
     seconds: dict[str, dict[Setting, dict[int, float]]] = {}
     for sample in samples:
         key, setting = sample.name
         seconds.setdefault(key, {}).setdefault(setting, {})[sample.round] = sample.seconds
-    best = {
-        key: found[fastest({at: list(rounds.values()) for at, rounds in found.items()})]
-        for key, found in seconds.items()
-    }
+    return seconds
+
+
+def summary_of(samples: Iterable[Sample]) -> str:
+    """`teacher 15.2 ms, fastest l0-h50-f50/pruned 1.9x` of one batch and length, each at its best."""
+    best = {key: found[fastest(found)] for key, found in by_variant(samples).items()}
     medians = {key: statistics.median(rounds.values()) for key, rounds in best.items()}
     winner = min(medians, key=medians.__getitem__)
     if "teacher" not in medians:

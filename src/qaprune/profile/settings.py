@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -35,9 +35,9 @@ def settings_of(cell: Mapping[str, int], spec: Mapping[str, Any]) -> list[Settin
     ]
 
 
-def fastest(seconds: Mapping[Setting, Iterable[float]]) -> Setting:
-    """The setting with the lowest median time; of equal ones the first."""
-    return min(seconds, key=lambda setting: statistics.median(seconds[setting]))
+def fastest(seconds: Mapping[Setting, Mapping[int, float]]) -> Setting:
+    """The setting with the lowest median over its rounds; of equal ones the first."""
+    return min(seconds, key=lambda setting: statistics.median(seconds[setting].values()))
 
 
 def _check_cells(cells: Any) -> None:

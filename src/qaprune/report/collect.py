@@ -49,7 +49,7 @@ class Timings:
     def fastest(self, batch: int, length: int, variant: str) -> Setting | None:
         """The variant's fastest setting at a batch and length; None where nothing was timed."""
         found = self.at(batch, length, variant)
-        return fastest({at: list(rounds.values()) for at, rounds in found.items()}) if found else None
+        return fastest(found) if found else None
 
 
 @dataclass(frozen=True, slots=True)
