@@ -212,7 +212,7 @@ def test_the_exit_code_and_the_options_are_handed_on(bundle, tmp_path, words):
     assert done.returncode == 3
     snakemake = "snakemake --configfile bundled/config.yaml --cores all"
     module = "qaprune doctor" if words == ["doctor"] else snakemake
-    assert done.stdout.strip() == f"{bundle}/work/qaprune 1 -m {module} -n --config a=b c"
+    assert done.stdout.strip() == f"{bundle / 'work' / 'qaprune'} 1 -m {module} -n --config a=b c"
 
 
 def test_an_unpacked_bundle_knows_its_commit(bundle, checkout, tmp_path):

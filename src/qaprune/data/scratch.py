@@ -40,10 +40,10 @@ def build_encoder(
 ) -> None:
     """Train a tokenizer on the texts, initialise an encoder by seed, and write both to `out`.
 
-    Without `weights` only its config is written, with an embedding row for each of `vocab_size` tokens
-    whether or not the texts hold that many: such an encoder is timed, not trained.
     `max_positions` is the longest input in tokens; RoBERTa's position table has two rows more, because its
-    positions start behind the padding id.
+    positions start behind the padding id. Without `weights` only the config is written, with an embedding
+    row for each of `vocab_size` tokens whether or not the texts hold that many: such an encoder is timed,
+    not trained.
     """
     if architecture not in ARCHITECTURES:
         raise InputError(f"architecture: expected one of {', '.join(ARCHITECTURES)}, got {architecture!r}")

@@ -18,7 +18,13 @@ from types import ModuleType
 
 from qaprune.errors import InputError
 from qaprune.profile.checks import NO, WARN, YES, Finding, Host, one_line
-from qaprune.profile.environment import cpu_model, gpu_settings, package_version
+from qaprune.profile.environment import (
+    BF16_FLAGS,
+    bf16_instructions,
+    cpu_model,
+    gpu_settings,
+    package_version,
+)
 from qaprune.profile.foreign import describe, foreign_processes
 from qaprune.profile.nvml import NO_GPU, VISIBLE, ask, open_gpu
 from qaprune.profile.outcome import NotMeasured, Unavailable
@@ -31,7 +37,6 @@ COMPILED = """
 import sys, torch
 torch.compile(lambda x: torch.relu(x @ x) + 1)(torch.ones(8, 8, device=sys.argv[1]))
 """
-BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 BUSY_PERCENT = 5
 """A card busier than this though nothing of ours runs is shared."""
 HARMLESS = ("gpu_idle", "applications_clocks_setting")
@@ -235,11 +240,7 @@ def bfloat16(host: Host) -> Finding:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return Finding(YES, "matrices are multiplied in hardware")
         return Finding(WARN, "runs, but emulated: this GPU is too old for it")
-    try:
-        flags = (host.proc / "cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        flags = []
-    fast = [name for name in BF16_FLAGS if name in flags]
+    fast = bf16_instructions(host.proc)
     if fast:
         return Finding(YES, f"matrices are multiplied in hardware ({', '.join(fast)})")
     return Finding(WARN, f"runs, but emulated and slow: the CPU has neither {' nor '.join(BF16_FLAGS)}")

@@ -33,6 +33,7 @@ PACKAGES = (
 SYSTEM_CPU = Path("/sys/devices/system/cpu")
 KILO, MILLI = 1000, 1e-3
 
+BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 TIMING_VARIABLES = (
     "ATEN_CPU_CAPABILITY",
     "CUBLAS_WORKSPACE_CONFIG",
@@ -42,6 +43,7 @@ TIMING_VARIABLES = (
     "NVIDIA_TF32_OVERRIDE",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
+    "RAYON_NUM_THREADS",
 )
 TIMING_PREFIXES = ("DNNL_", "GOMP_", "KMP_", "MALLOC_", "MKL_", "OMP_", "ONEDNN_")
 """Environment variables that change how fast the same code runs: threads and where they wait, instruction
@@ -136,6 +138,15 @@ def fingerprint(environment: dict) -> str:
         if key not in NOT_IN_FINGERPRINT and not (value is None and key in ADDED_LATER)
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def bf16_instructions(proc: Path = Path("/proc")) -> list[str]:
+    """The CPU's instructions that multiply bfloat16 matrices; none where /proc does not tell."""
+    try:
+        flags = (proc / "cpuinfo").read_text(encoding="utf-8", errors="replace").split()
+    except OSError:
+        return []
+    return [name for name in BF16_FLAGS if name in flags]
 
 
 def cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:

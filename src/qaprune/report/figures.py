@@ -11,7 +11,7 @@ from qaprune.report.columns import Row
 from qaprune.report.labels import Label, place_labels
 from qaprune.report.marks import Point, draw_arrow, draw_legend, draw_marker
 from qaprune.report.published import DATASET, PUBLISHED, published_label, published_series
-from qaprune.report.rows import draws_of, mean_and_spread, point_key, setting_text
+from qaprune.report.rows import draws_of, mean_and_spread, point_key, timed_at
 from qaprune.report.style import GREY, PARAMETERS, looks
 
 RECOVERED = ("retrained", "distilled")
@@ -73,11 +73,9 @@ def plotted_points(rows: list[Row]) -> list[Point]:
 
 
 def _titles(figure: Any, axes: Any, rows: list[Row]) -> None:
-    timed = next((row for row in rows if row["latency_ms"] is not None), None)
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
     figure.text(0.085, 0.945, f"{rows[0]['model']} on {rows[0]['dataset']}", fontsize=13, weight="bold")
-    where = setting_text(timed) if timed else "speed not measured"
-    figure.text(0.085, 0.905, where, fontsize=8.5, color=GREY)
+    figure.text(0.085, 0.905, timed_at(rows), fontsize=8.5, color=GREY)
     bars = f"seed {seeds}; bars: 95 % bootstrap intervals, training noise not in them"
     if draws_of(rows):
         bars += "; random pruned: mean and range of its masks"

@@ -167,6 +167,24 @@ def setting_text(row: Row) -> str:
     )
 
 
+def timed_settings(rows: list[Row]) -> dict[str, list[str]]:
+    """The settings that rows were fastest in, the commonest first, each with the names of its rows."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row["latency_ms"] is not None:
+            found.setdefault(setting_text(row), []).append(name_of(row))
+    return dict(sorted(found.items(), key=lambda item: -len(item[1])))
+
+
+def timed_at(rows: list[Row]) -> str:
+    """Where a figure's rows were timed, in one line."""
+    settings = timed_settings(rows)
+    if not settings:
+        return "speed not measured"
+    text = next(iter(settings))
+    return text if len(settings) == 1 else f"{text}; some rows at a setting of their own, see the table"
+
+
 def pairs(rows: list[Row]) -> dict[tuple[str, str], list[Row]]:
     """Rows by (model, dataset), in their order."""
     found: dict[tuple[str, str], list[Row]] = {}

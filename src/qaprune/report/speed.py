@@ -15,7 +15,7 @@ from qaprune.report.intervals import RESAMPLES, median_interval, paired_ratios, 
 NO_PROFILE = "speed, memory and energy: this run was not profiled"
 NOT_TIMED = "speed, memory and energy: this variant was not timed"
 NO_TEACHER = "speedup: the teacher was not timed at this batch and length"
-NO_QUESTIONS = "latency_e2e_ms: packed windows hold no questions"
+NO_QUESTIONS = "latency_e2e_ms: no questions were timed (packed windows hold none)"
 AXES = ("dtype", "backend", "compile")
 CELL_COLUMNS = (
     *("energy_j", "energy_gross_j", "energy_disagreement_percent", "idle_power_w", "peak_memory_mb"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qaprune.report.columns import Row
-from qaprune.report.rows import setting_text
+from qaprune.report.rows import timed_at
 from qaprune.report.style import COLOURS, GREY, PARAMETERS
 
 
@@ -36,11 +36,9 @@ def speed_figure(rows: list[Row]) -> Any:
 
 
 def _titles(figure: Any, rows: list[Row], height: float) -> None:
-    timed = next((row for row in rows if row["latency_ms"] is not None), None)
-    where = setting_text(timed) if timed else "speed not measured"
     lines = (
         (f"{rows[0]['model']}, untrained: speed alone", 13, "bold", "black"),
-        (where, 8.5, "normal", GREY),
+        (timed_at(rows), 8.5, "normal", GREY),
         (
             "published per cents kept, spread evenly over the layers; packed windows; "
             "bars: 95 % bootstrap intervals",

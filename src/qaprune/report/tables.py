@@ -14,7 +14,7 @@ from qaprune.report.rows import (
     name_of,
     pairs,
     point_key,
-    setting_text,
+    timed_settings,
     untrained,
 )
 from qaprune.report.speed import NOT_TIMED
@@ -125,10 +125,10 @@ def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to
 
 def _setting_lines(group: list[Row]) -> list[str]:
     lines = []
-    timed = [row for row in group if row["latency_ms"] is not None]
     if untrained(group):
         lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
-    lines += sorted({f"timed: {setting_text(row)}" for row in timed})
+    for number, (setting, names) in enumerate(timed_settings(group).items()):
+        lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
     references = {row["seed"]: row["reference"] for row in group if row["reference"]}
     for seed, reference in references.items():
         lines.append(f"seed {seed}: delta is against {reference} (the better teacher on the hold-out)")

@@ -6,14 +6,13 @@ import ctypes
 import os
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from qaprune import stage
 from qaprune.errors import InputError
-from qaprune.profile.environment import cpu_model
+from qaprune.profile.environment import bf16_instructions, cpu_model
 
 
 @dataclass(frozen=True)
@@ -34,11 +33,7 @@ def has_bfloat16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 matrices in hardware."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+    return bool(bf16_instructions())
 
 
 def resolve_device(name: str) -> torch.device:
