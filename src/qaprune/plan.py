@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qaprune.budget import parse_budget
-from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, load_criterion
+from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 
 VERSIONS = {
     "corpus": 2,
@@ -30,7 +29,6 @@ VERSIONS = {
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
 
-TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 COMMON_KEYS = ("pairs", "budgets", "recovery", "settings")
 MAX_ANSWER_TOKENS = 30
 
@@ -92,104 +90,13 @@ class Plan:
         self.untrained = bool(config.get("untrained"))
         """Speed alone: models with initial weights, neither trained nor scored."""
         self.needs_corpus = any("scratch" in source for source in self._sources())
-        self._check()
+        check_plan(config, {run.pair for run in self.runs})
 
     def _sources(self) -> Iterator[Mapping[str, Any]]:
         for model in self.config["models"].values():
             yield model["source"]
         for dataset in self.config["datasets"].values():
             yield from (dataset["train"], dataset["dev"])
-
-    def _check(self) -> None:
-        """What a schema cannot say: names that refer to each other, budgets, window lengths."""
-        config = self.config
-        budgets = set(config["budgets"])
-        for name in config["budgets"]:
-            parse_budget(name)
-        pairs = {run.pair for run in self.runs}
-        for name, settings in config["criteria"].items():
-            load_criterion(name)
-            for key, known in (("budgets", budgets), ("pairs", pairs)):
-                for value in settings.get(key, ()):
-                    if value not in known:
-                        expected = ", ".join(sorted(known))
-                        raise InputError(
-                            f"config: criteria.{name}.{key}: {value!r} is not one of {expected}"
-                        )
-        if self.untrained:
-            self._check_untrained()
-        known_rows = {TEACHER, TEACHER_PLUS, *config["criteria"]}
-        for value in config["evaluate"]["full_dev"]:
-            if value not in known_rows:
-                raise InputError(
-                    f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known_rows))}"
-                )
-        for name, dataset in config["datasets"].items():
-            windows = dataset["windows"]
-            room = windows["length"] - windows["max_question_tokens"] - 4
-            if room <= windows["stride"]:
-                raise InputError(
-                    f"config: datasets.{name}.windows: length {windows['length']} leaves {room} context "
-                    f"tokens beside a question of {windows['max_question_tokens']}; expected more than "
-                    f"stride {windows['stride']}"
-                )
-            for number, cell in enumerate(config["profile"]["cells"]):
-                if cell.get("length", windows["length"]) < windows["length"]:
-                    raise InputError(
-                        f"config: profile.cells[{number}].length: {cell['length']} would cut the windows "
-                        f"of {name}; expected at least {windows['length']}"
-                    )
-            self._check_start(name)
-        for name, model in config["models"].items():
-            for dataset in model.get("teachers", {}):
-                if dataset not in config["datasets"]:
-                    raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
-            scratch = model["source"].get("scratch", {})
-            if scratch and scratch["hidden"] % scratch["heads"]:
-                raise InputError(
-                    f"config: models.{name}.source.scratch.heads: expected a divisor of hidden "
-                    f"{scratch['hidden']}, got {scratch['heads']}"
-                )
-            limit = scratch.get("max_positions")
-            for number, cell in enumerate(config["profile"]["cells"]):
-                if limit is not None and cell.get("length", 0) > limit:
-                    raise InputError(
-                        f"config: profile.cells[{number}].length: expected at most the {limit} "
-                        f"max_positions of model {name!r}, got {cell['length']}"
-                    )
-            for dataset, settings in config["datasets"].items():
-                if limit is not None and settings["windows"]["length"] > limit:
-                    raise InputError(
-                        f"config: datasets.{dataset}.windows.length: expected at most the {limit} "
-                        f"max_positions of model {name!r}, got {settings['windows']['length']}"
-                    )
-
-    def _check_untrained(self) -> None:
-        """Without training there is nothing that a criterion could learn from."""
-        for name in self.config["criteria"]:
-            if load_criterion(name).needs_model:
-                raise InputError(
-                    f"config: criteria.{name}: needs a trained model; with `untrained: true` only criteria "
-                    "that need none"
-                )
-        if len(self.config["criteria"]) > 1:
-            raise InputError("config: criteria: expected one criterion with `untrained: true`")
-        for name, model in self.config["models"].items():
-            if "scratch" not in model["source"] or model.get("teachers"):
-                raise InputError(
-                    f"config: models.{name}: expected a `scratch` source alone with `untrained: true`"
-                )
-
-    def _check_start(self, name: str) -> None:
-        """`initialise_from` must lead to a data set that starts from an encoder."""
-        datasets, seen = self.config["datasets"], [name]
-        while (source := datasets[seen[-1]].get("initialise_from")) is not None:
-            if source in seen or source not in datasets:
-                raise InputError(
-                    f"config: datasets.{seen[-1]}.initialise_from: {source!r} is no data set that starts "
-                    "before it"
-                )
-            seen.append(source)
 
     def run(self, run_id: str) -> Run:
         """The run of that id."""

@@ -1,0 +1,125 @@
+"""What a schema cannot say of a config: names that refer to each other, budgets, window lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qaprune.budget import parse_budget
+from qaprune.errors import InputError
+from qaprune.gate.registry import load_criterion
+
+TEACHER, TEACHER_PLUS = "teacher", "teacher+"
+Config = Mapping[str, Any]
+
+
+def check_plan(config: Config, pairs: set[str]) -> None:
+    """Raise InputError that names the first key whose value does not fit the others.
+
+    `pairs` are the config's `model-dataset` names.
+    """
+    for name in config["budgets"]:
+        parse_budget(name)
+    _check_criteria(config, pairs)
+    if config.get("untrained"):
+        _check_untrained(config)
+    known = {TEACHER, TEACHER_PLUS, *config["criteria"]}
+    for value in config["evaluate"]["full_dev"]:
+        if value not in known:
+            raise InputError(
+                f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known))}"
+            )
+    for name in config["datasets"]:
+        _check_windows(config, name)
+        _check_start(config["datasets"], name)
+    for name in config["models"]:
+        _check_model(config, name)
+
+
+def _check_criteria(config: Config, pairs: set[str]) -> None:
+    """Criteria exist, and their budgets and pairs are the config's."""
+    budgets = set(config["budgets"])
+    for name, settings in config["criteria"].items():
+        load_criterion(name)
+        for key, known in (("budgets", budgets), ("pairs", pairs)):
+            for value in settings.get(key, ()):
+                if value not in known:
+                    expected = ", ".join(sorted(known))
+                    raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
+
+
+def _check_untrained(config: Config) -> None:
+    """Without training there is nothing that a criterion could learn from."""
+    for name in config["criteria"]:
+        if load_criterion(name).needs_model:
+            raise InputError(
+                f"config: criteria.{name}: needs a trained model; with `untrained: true` only criteria "
+                "that need none"
+            )
+    if len(config["criteria"]) > 1:
+        raise InputError("config: criteria: expected one criterion with `untrained: true`")
+    for name, model in config["models"].items():
+        if "scratch" not in model["source"] or model.get("teachers"):
+            raise InputError(
+                f"config: models.{name}: expected a `scratch` source alone with `untrained: true`"
+            )
+
+
+def _check_windows(config: Config, name: str) -> None:
+    """A data set's windows have room for context, and no timed cell cuts them."""
+    windows = config["datasets"][name]["windows"]
+    room = windows["length"] - windows["max_question_tokens"] - 4
+    if room <= windows["stride"]:
+        raise InputError(
+            f"config: datasets.{name}.windows: length {windows['length']} leaves {room} context tokens "
+            f"beside a question of {windows['max_question_tokens']}; expected more than stride "
+            f"{windows['stride']}"
+        )
+    for number, cell in enumerate(config["profile"]["cells"]):
+        if cell.get("length", windows["length"]) < windows["length"]:
+            raise InputError(
+                f"config: profile.cells[{number}].length: {cell['length']} would cut the windows of "
+                f"{name}; expected at least {windows['length']}"
+            )
+
+
+def _check_start(datasets: Mapping[str, Any], name: str) -> None:
+    """`initialise_from` must lead to a data set that starts from an encoder."""
+    seen = [name]
+    while (source := datasets[seen[-1]].get("initialise_from")) is not None:
+        if source in seen or source not in datasets:
+            raise InputError(
+                f"config: datasets.{seen[-1]}.initialise_from: {source!r} is no data set that starts "
+                "before it"
+            )
+        seen.append(source)
+
+
+def _check_model(config: Config, name: str) -> None:
+    """A model's teachers belong to data sets; one from scratch fits together and reads all windows."""
+    model = config["models"][name]
+    for dataset in model.get("teachers", {}):
+        if dataset not in config["datasets"]:
+            raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
+    scratch = model["source"].get("scratch")
+    if not scratch:
+        return
+    if scratch["hidden"] % scratch["heads"]:
+        raise InputError(
+            f"config: models.{name}.source.scratch.heads: expected a divisor of hidden "
+            f"{scratch['hidden']}, got {scratch['heads']}"
+        )
+    lengths = {
+        f"profile.cells[{number}].length": cell.get("length", 0)
+        for number, cell in enumerate(config["profile"]["cells"])
+    }
+    lengths |= {
+        f"datasets.{dataset}.windows.length": settings["windows"]["length"]
+        for dataset, settings in config["datasets"].items()
+    }
+    limit = scratch["max_positions"]
+    for key, length in lengths.items():
+        if length > limit:
+            raise InputError(
+                f"config: {key}: expected at most the {limit} max_positions of model {name!r}, got {length}"
+            )
