@@ -130,7 +130,8 @@ def test_a_mask_of_another_shape_is_refused():
         slice_model(make_model("bert"), Mask((np.ones(3, np.float32),) * 3, (np.ones(24, np.float32),) * 3))
 
 
-def test_values_outside_zero_to_one_are_refused():
-    mask = Mask((np.full(4, 1.5, np.float32),) * 3, (np.ones(24, np.float32),) * 3)
-    with pytest.raises(InputError, match="between 0 and 1"):
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_values_that_are_no_numbers_are_refused(value):
+    mask = Mask((np.full(4, value, np.float32),) * 3, (np.ones(24, np.float32),) * 3)
+    with pytest.raises(InputError, match="expected finite values"):
         slice_model(make_model("bert"), mask)

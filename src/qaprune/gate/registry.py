@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 GROUP = "qaprune.criteria"
 BUILT_IN = {
     "random": "qaprune.gate.random:Random",
+    "magnitude": "qaprune.gate.magnitude:Magnitude",
     "gain": "qaprune.gate.gain:Gain",
+    "leave_one_out": "qaprune.gate.leave_one_out:LeaveOneOut",
+    "fisher": "qaprune.gate.fisher:Fisher",
     "l0": "qaprune.gate.l0:L0",
     "uniform": "qaprune.gate.uniform:Uniform",
     "first_layers": "qaprune.gate.layers:FirstLayers",
@@ -39,8 +42,9 @@ class Scores:
     """What a criterion returns. Higher scores stay.
 
     `heads` [draws, layers, heads] and `ff` [draws, layers, units]: one draw unless the criterion is
-    random. `head_values`, `ff_values`: strengths in [0, 1] of the same shapes, where the criterion has
-    them. `passes` counts forward-plus-backward passes over a window, `tokens` what they read.
+    random. `head_values`, `ff_values`: what survivors are multiplied by, of the same shapes, where the
+    criterion says. `passes` counts forward-plus-backward passes over a window (a forward pass alone is a
+    third of one), `tokens` what they read.
     """
 
     heads: np.ndarray

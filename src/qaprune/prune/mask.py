@@ -19,7 +19,8 @@ from qaprune.models.encoder import EncoderShape
 class Mask:
     """Gate values: `heads[i]` float32 [heads of layer i], `ff[i]` float32 [units of layer i].
 
-    0 removes; a survivor's value in (0, 1] is folded into its output weights when the model is sliced.
+    0 removes; any other value is folded into the survivor's output weights when the model is sliced. Gates
+    that were learnt lie in (0, 1], values tuned after the choice (Fisher) may leave it.
     """
 
     heads: tuple[np.ndarray, ...]
@@ -31,13 +32,13 @@ class Mask:
         return heads, tuple(int(np.count_nonzero(layer)) for layer in self.ff)
 
     def check(self, shape: EncoderShape, name: str = "mask") -> None:
-        """Refuse a mask that does not fit the encoder or has values outside [0, 1]."""
+        """Refuse a mask that does not fit the encoder or has values that are no numbers."""
         for kind, layers, widths in (("heads", self.heads, shape.heads), ("ff", self.ff, shape.ff)):
             got = tuple(layer.size for layer in layers)
             if got != tuple(widths):
                 raise InputError(f"{name}: {kind}: expected widths {tuple(widths)}, got {got}")
-            if not all(np.all((layer >= 0) & (layer <= 1)) for layer in layers):
-                raise InputError(f"{name}: {kind}: expected values between 0 and 1")
+            if not all(np.isfinite(layer).all() for layer in layers):
+                raise InputError(f"{name}: {kind}: expected finite values")
 
 
 def full_mask(shape: EncoderShape) -> Mask:
@@ -60,7 +61,8 @@ def keep_highest(
     flat = np.concatenate([np.asarray(layer, np.float64) for layer in scores])
     kept = max(1, int(np.floor(share / 100 * flat.size + 0.5)))
     chosen = np.argsort(-flat, kind="stable")[:kept]
-    strength = np.ones(flat.size) if values is None else np.clip(np.concatenate(values), 1e-3, 1)
+    strength = np.ones(flat.size) if values is None else np.concatenate(values).astype(np.float64)
+    strength = np.where(np.abs(strength) < 1e-3, 1e-3, strength)
     mask = np.zeros(flat.size, np.float32)
     mask[chosen] = strength[chosen]
     return tuple(np.split(mask, np.cumsum([layer.size for layer in scores])[:-1]))

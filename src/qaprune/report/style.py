@@ -8,7 +8,7 @@ from typing import Any
 # Okabe-Ito, ordered so that neighbours differ in lightness too; the paler three are left to later criteria.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-KNOWN = ("l0", "random", "gain", "first_layers", "alternate_layers", "loo", "magnitude")
+KNOWN = ("l0", "random", "gain", "first_layers", "alternate_layers", "leave_one_out", "fisher")
 GREY = "#5f5f5f"
 PALE = "#bdbdbd"
 PARAMETERS = {

@@ -12,8 +12,12 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 def span_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Start and end logits [2, batch, length] in float32, padding at minus infinity."""
     output = model(**{name: batch[name] for name in INPUTS if name in batch})
-    logits = torch.stack([output.start_logits, output.end_logits]).float()
-    return logits.masked_fill(batch["attention_mask"] == 0, float("-inf"))
+    return mask_padding(torch.stack([output.start_logits, output.end_logits]), batch)
+
+
+def mask_padding(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits [2, batch, length] in float32, padding at minus infinity."""
+    return logits.float().masked_fill(batch["attention_mask"] == 0, float("-inf"))
 
 
 def gold_loss(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -1,0 +1,48 @@
+"""Gradients of the loss with respect to every gate, for each example: what gain and Fisher are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+
+from qaprune.gate.gates import gated
+from qaprune.gate.registry import GateTask
+from qaprune.train.losses import span_loss
+
+
+@dataclass(frozen=True)
+class GateGradients:
+    """dL/dg at g = 1 of one batch: `heads` [examples, layers, heads], `ff` [examples, layers, units];
+    `tokens` that the pass read."""
+
+    heads: torch.Tensor
+    ff: torch.Tensor
+    tokens: int
+
+
+def gate_gradients(task: GateTask) -> Iterator[GateGradients]:
+    """One pass over `windows` training windows in batches of `batch_tokens`, in float32.
+
+    The model's weights are frozen meanwhile and get no gradients.
+    """
+    model, shape, settings = task.model, task.shape, task.settings
+    device = next(model.parameters()).device
+    model.eval().requires_grad_(False)
+    with gated(model) as gates:
+        for batch in task.batches(settings["batch_tokens"], settings["windows"], task.seed):
+            size = batch["input_ids"].shape[0]
+            heads, ff = (
+                [torch.ones(size, width, device=device, requires_grad=True) for width in widths]
+                for widths in (shape.heads, shape.ff)
+            )
+            gates.set(heads, ff)
+            # Summed over the batch, so that the gradient of an example's own gates is that example's.
+            loss = span_loss(model, batch) * size
+            found = torch.autograd.grad(loss, heads + ff)
+            yield GateGradients(
+                torch.stack(found[: shape.layers], 1),
+                torch.stack(found[shape.layers :], 1),
+                int(batch["attention_mask"].sum()),
+            )

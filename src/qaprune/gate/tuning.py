@@ -1,0 +1,124 @@
+"""Values for the survivors of a mask that bring each sub-layer's output back to the teacher's.
+
+For one sub-layer let a_i(x) be what gate i adds to the residual stream when its value is 1. With the layers
+below as pruned, and t(x) the residual stream behind the sub-layer in the teacher, the values m minimise
+sum over tokens |x + sum_i m_i a_i(x) + bias - t(x)|^2 (mask tuning of Kwon et al. 2022). LayerNorm follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from qaprune.gate.registry import GateTask
+from qaprune.models import steps
+from qaprune.models.encoder import encoder_layers, ff_output, head_output
+from qaprune.prune.mask import Mask
+from qaprune.train.losses import INPUTS
+
+LARGEST = 10.0
+"""A sub-layer whose values leave +-10 keeps 1: its tokens hardly determine them."""
+
+
+@dataclass
+class _Stream:
+    """One batch on its way up: the same tokens in the pruned model and in the teacher."""
+
+    start: steps.EncoderInput
+    real: torch.Tensor
+    pruned: torch.Tensor
+    teacher: torch.Tensor
+
+
+def tune_mask(task: GateTask, mask: Mask) -> tuple[Mask, int, int]:
+    """The mask with tuned values; windows and tokens read.
+
+    Settings: `tuning_windows`, `batch_tokens`, `damping` (strength of the pull towards 1, as a share of the
+    mean of the normal matrix's diagonal).
+    """
+    model, settings = task.model, task.settings
+    streams, windows, tokens = [], 0, 0
+    with torch.no_grad():
+        for batch in task.batches(settings["batch_tokens"], settings["tuning_windows"], task.seed):
+            start = steps.encoder_input(model, {name: batch[name] for name in INPUTS if name in batch})
+            streams.append(_Stream(start, batch["attention_mask"].bool(), start.hidden, start.hidden))
+            windows += len(batch["input_ids"])
+            tokens += int(batch["attention_mask"].sum())
+        heads, ff = [], []
+        for layer, head_mask, ff_mask in zip(encoder_layers(model), mask.heads, mask.ff, strict=True):
+            heads.append(_tune_heads(layer, head_mask, streams, settings["damping"]))
+            ff.append(_tune_units(layer, ff_mask, streams, settings["damping"]))
+    return Mask(tuple(heads), tuple(ff)), windows, tokens
+
+
+def _tune_heads(layer: nn.Module, mask: np.ndarray, streams: list[_Stream], damping: float) -> np.ndarray:
+    kept = np.flatnonzero(mask)
+    repeat = head_output(layer).in_features // mask.size
+    columns = torch.from_numpy((kept[:, None] * repeat + np.arange(repeat)).ravel())
+    outputs = [
+        (
+            steps.head_outputs(layer, stream.pruned, stream.start),
+            steps.head_outputs(layer, stream.teacher, stream.start),
+        )
+        for stream in streams
+    ]
+    values = _solve(head_output(layer), streams, outputs, mask, columns, damping)
+    scale = torch.from_numpy(values.repeat(repeat))
+    for stream, (pruned, teacher) in zip(streams, outputs, strict=True):
+        stream.pruned = steps.after_heads(layer, pruned * scale.to(pruned), stream.pruned)
+        stream.teacher = steps.after_heads(layer, teacher, stream.teacher)
+    return values
+
+
+def _tune_units(layer: nn.Module, mask: np.ndarray, streams: list[_Stream], damping: float) -> np.ndarray:
+    outputs = [
+        (steps.unit_outputs(layer, stream.pruned), steps.unit_outputs(layer, stream.teacher))
+        for stream in streams
+    ]
+    columns = torch.from_numpy(np.flatnonzero(mask))
+    values = _solve(ff_output(layer), streams, outputs, mask, columns, damping)
+    scale = torch.from_numpy(values)
+    for stream, (pruned, teacher) in zip(streams, outputs, strict=True):
+        stream.pruned = steps.after_units(layer, pruned * scale.to(pruned), stream.pruned)
+        stream.teacher = steps.after_units(layer, teacher, stream.teacher)
+    return values
+
+
+def _solve(
+    dense: nn.Module,
+    streams: list[_Stream],
+    outputs: list[tuple[torch.Tensor, torch.Tensor]],
+    mask: np.ndarray,
+    columns: torch.Tensor,
+    damping: float,
+) -> np.ndarray:
+    """Ridge regression towards 1 over the real tokens of all batches; `columns` of `dense` stay.
+
+    With z the survivors' outputs at a token and W their columns, gate i adds the sum of z_c W_c over its
+    own columns c: the normal matrix is (z'z) * (W'W), summed over the columns of each pair of gates.
+    """
+    kept = int(np.count_nonzero(mask))
+    if not kept or kept == mask.size:
+        return mask.astype(np.float32)
+    weight = dense.weight[:, columns]
+    width = len(columns)
+    products = torch.zeros(width, width, dtype=torch.float64, device=weight.device)
+    towards = torch.zeros(width, dtype=torch.float64, device=weight.device)
+    for stream, (pruned, teacher) in zip(streams, outputs, strict=True):
+        target = stream.teacher + dense(teacher) - stream.pruned - dense.bias
+        taken = pruned[stream.real][:, columns]
+        products += (taken.T @ taken).double()
+        towards += ((target[stream.real] @ weight) * taken).double().sum(0)
+    normal = products * (weight.T @ weight).double()
+    size = width // kept
+    normal = normal.unflatten(0, (kept, size)).unflatten(2, (kept, size)).sum((1, 3))
+    pull = damping * normal.diagonal().mean().clamp(min=1e-30)
+    eye = torch.eye(kept, dtype=torch.float64, device=weight.device)
+    solved = torch.linalg.solve(normal + pull * eye, towards.unflatten(0, (kept, size)).sum(1) + pull)
+    values = mask.astype(np.float32)
+    if solved.isfinite().all() and solved.abs().max() <= LARGEST:
+        values[np.flatnonzero(mask)] = solved.float().cpu().numpy()
+    return values

@@ -1,0 +1,65 @@
+"""The loss of one batch without some gates of one layer, from the kept prefix below it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from qaprune.models import steps
+from qaprune.models.encoder import encoder_layers, model_shape
+from qaprune.train.losses import INPUTS, gold_loss, mask_padding
+
+
+class Without:
+    """Stands at one layer, the lowest at first, with everything below it and inside it computed once."""
+
+    def __init__(self, model: nn.Module, batch: dict[str, torch.Tensor]):
+        self.model, self.batch = model, batch
+        self.layers = encoder_layers(model)
+        self.head_size = model_shape(model).head_size
+        self.start = steps.encoder_input(model, {name: batch[name] for name in INPUTS if name in batch})
+        self.layers_run = 0.0
+        """Layers computed so far, each a share of a forward pass."""
+        self._enter(0, self.start.hidden)
+
+    def _enter(self, layer: int, hidden: torch.Tensor) -> None:
+        self.at, self.hidden = layer, hidden
+        if layer < len(self.layers):
+            here = self.layers[layer]
+            self.heads = steps.head_outputs(here, hidden, self.start)
+            self.middle = steps.after_heads(here, self.heads, hidden)
+            self.units = steps.unit_outputs(here, self.middle)
+            self.layers_run += 1
+
+    def climb(self) -> None:
+        """Go on to the next layer."""
+        self._enter(self.at + 1, steps.after_units(self.layers[self.at], self.units, self.middle))
+
+    def loss(self) -> float:
+        """With all gates open."""
+        return self._finish(steps.after_units(self.layers[self.at], self.units, self.middle))
+
+    def without_heads(self, heads: Sequence[int]) -> float:
+        """With these heads of the layer closed."""
+        here = self.layers[self.at]
+        outputs = self.heads.clone()
+        for head in heads:
+            outputs[..., head * self.head_size : (head + 1) * self.head_size] = 0
+        middle = steps.after_heads(here, outputs, self.hidden)
+        self.layers_run += 0.75  # queries, keys and values are kept: what is left is most of the layer
+        return self._finish(steps.after_units(here, steps.unit_outputs(here, middle), middle))
+
+    def without_units(self, units: Sequence[int]) -> float:
+        """With these units of the layer closed."""
+        outputs = self.units.clone()
+        outputs[..., units] = 0
+        self.layers_run += 1 / 3  # the second feed-forward matrix alone
+        return self._finish(steps.after_units(self.layers[self.at], outputs, self.middle))
+
+    def _finish(self, hidden: torch.Tensor) -> float:
+        self.layers_run += len(self.layers) - self.at - 1
+        hidden = steps.run_layers(self.model, self.at + 1, hidden, self.start)
+        logits = self.model.qa_outputs(hidden).movedim(-1, 0)
+        return gold_loss(mask_padding(logits, self.batch), self.batch).item()
