@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qaprune.gate.registry import BUILT_IN, load_criterion
+from qaprune.gate.registry import BUILT_IN, load_criterion, trains_weights
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 
 VERSIONS = {
@@ -73,6 +73,8 @@ class Variant:
     folder: str
     stage: str
     timed: bool = True
+    by_mask: bool = False
+    """Whether teacher and mask are enough to cut it anew."""
 
 
 class Plan:
@@ -154,9 +156,11 @@ class Plan:
         ]
         for point in self.points(run):
             folder = f"prune/{run.id}/{point.id}"
-            found.append(Variant(f"{point.id}/pruned", folder, "prune"))
+            by_mask = not trains_weights(load_criterion(point.criterion))
+            found.append(Variant(f"{point.id}/pruned", folder, "prune", by_mask=by_mask))
             for draw in range(1, point.draws):
-                found.append(Variant(f"{point.id}/pruned#{draw}", f"{folder}/draws/{draw}", "prune", False))
+                more = f"{folder}/draws/{draw}"
+                found.append(Variant(f"{point.id}/pruned#{draw}", more, "prune", False, True))
             for kind in point.recovery:
                 found.append(
                     Variant(f"{point.id}/{kind}", f"recover/{run.id}/{point.id}/{kind}", "recover")
@@ -171,12 +175,10 @@ class Plan:
     def weight_files(self, variants: list[Variant]) -> list[str]:
         """The checkpoint files themselves, so that none is removed before its last reader ran.
 
-        Pruned ones are not among them: teacher and mask are enough to cut one anew.
+        Pruned ones are not among them where teacher and mask are enough to cut one anew.
         """
         return [
-            f"{self.out}/{variant.folder}/model.safetensors"
-            for variant in variants
-            if variant.stage != "prune"
+            f"{self.out}/{variant.folder}/model.safetensors" for variant in variants if not variant.by_mask
         ]
 
     # --- the spec of each stage: only the keys that it reads ---
@@ -232,23 +234,34 @@ class Plan:
             "training": self.config["training"]
             | self.config["datasets"][found.dataset].get("training", {}),
             "checkpoint": self.config["models"][found.model].get("teachers", {}).get(found.dataset),
-            "teacher_logits": any("distilled" in point.recovery for point in self.points(found)),
+            "teacher_logits": any(
+                "distilled" in point.recovery or self._criterion_settings(point.criterion).get("distil")
+                for point in self.points(found)
+            ),
         }
+
+    def _criterion_settings(self, name: str) -> dict[str, Any]:
+        """A criterion's own settings; those of one from outside the package stand under `settings`."""
+        settings = self.config["criteria"][name]
+        if name not in BUILT_IN:
+            return settings.get("settings", {})
+        return {key: value for key, value in settings.items() if key not in COMMON_KEYS}
 
     def _gate_spec(self, run: str, scoring: str) -> dict[str, Any]:
         found = self.run(run)
         point = next(point for point in self.points(found) if point.scoring == scoring)
         criterion = load_criterion(point.criterion)
-        settings = self.config["criteria"][point.criterion]
-        own = {key: value for key, value in settings.items() if key not in COMMON_KEYS}
+        own = self._criterion_settings(point.criterion)
         spec = {
             "label": f"{run} {scoring}",
             "criterion": point.criterion,
             "criterion_version": criterion.version,
             "budget": point.budget if criterion.per_budget else None,
-            "settings": own if point.criterion in BUILT_IN else settings.get("settings", {}),
+            "settings": own,
             "run": self._run_spec(found)["run"],
         }
+        if trains_weights(criterion):
+            spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
         return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
 
     def _prune_spec(self, run: str, point: str) -> dict[str, Any]:
@@ -263,12 +276,24 @@ class Plan:
         }
 
     def _recover_spec(self, run: str, kind: str, point: str | None = None) -> dict[str, Any]:
-        recovery = self.config["recovery"]
-        training = dict(recovery["training"])
-        if kind == "distilled":
-            training |= {key: recovery[key] for key in ("temperature", "weight")}
+        left = 1.0
+        if point:
+            criterion = self.point(self.run(run), point).criterion
+            if trains_weights(load_criterion(criterion)):
+                left -= self._criterion_settings(criterion)["share"]
+        training = self._recovery_training(kind == "distilled", left)
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
         return {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
+
+    def _recovery_training(self, distil: bool, share: float = 1.0) -> dict[str, Any]:
+        """Recovery's settings over `share` of its epochs, which a joint criterion divides with recovery."""
+        recovery = self.config["recovery"]
+        training = dict(recovery["training"])
+        if share < 1:
+            training["epochs"] = round(share * training["epochs"], 9)
+        if distil:
+            training |= {key: recovery[key] for key in ("temperature", "weight")}
+        return training
 
     def full_dev(self, run: Run) -> list[str]:
         """Keys of the variants that are scored on all of dev beside the sample."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import load_criterion
+from qaprune.gate.registry import BUILT_IN, load_criterion, trains_weights
 
 TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 Config = Mapping[str, Any]
@@ -40,7 +40,13 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
     """Criteria exist, and their budgets and pairs are the config's."""
     budgets = set(config["budgets"])
     for name, settings in config["criteria"].items():
-        load_criterion(name)
+        if trains_weights(load_criterion(name)) and name not in BUILT_IN:
+            share = settings.get("settings", {}).get("share")
+            if not isinstance(share, float) or not 0 < share < 1:
+                raise InputError(
+                    f"config: criteria.{name}.settings.share: expected a number between 0 and 1, got "
+                    f"{share!r}: the criterion trains weights, on a share of recovery's epochs"
+                )
         for key, known in (("budgets", budgets), ("pairs", pairs)):
             for value in settings.get(key, ()):
                 if value not in known:

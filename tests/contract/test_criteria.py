@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.gates import gated
-from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion
+from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion, trains_weights
 from qaprune.gate.stage import check_scores
 from qaprune.models.encoder import model_shape
 from qaprune.prune.stage import select
@@ -24,11 +26,15 @@ SETTINGS = {
     "leave_one_out": {"windows": 20, "batch_tokens": 256, "block": 1},
     "fisher": {"windows": 20, "tuning_windows": 8, "batch_tokens": 256, "damping": 0.01},
     "l0": {"steps": 200, "batch_tokens": 256, "lr": 0.05, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0},
+    "movement": {"lr": 0.1, "warmup": 0.1, "cooldown": 0.2, "share": 0.5},
+    "l0_joint": {"lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "share": 0.5, "distil": True},
     "uniform": {},
     "first_layers": {},
     "alternate_layers": {},
 }
 LOOKS_AT_WEIGHTS = [name for name in BUILT_IN if load_criterion(name).needs_model]
+JOINT = [name for name in BUILT_IN if trains_weights(load_criterion(name))]
+TRAINING = {"epochs": 8, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
 BUDGET = parse_budget("h75-f75")
 
 
@@ -36,10 +42,17 @@ def run(name: str, architecture: str = "bert", model=None) -> tuple[Scores, torc
     model = model if model is not None else make_model(architecture)
     features = make_features(architecture=architecture)
 
+    logits = np.random.default_rng(0).normal(size=(len(features.input_ids), 2)).astype(np.float32)
+
     def batches(tokens, windows, seed):
-        return train_batches(features, tokens, seed, "cpu", windows)
+        return train_batches(features, tokens, seed, "cpu", windows, logits)
 
     task = GateTask(model_shape(model), SETTINGS[name], 5, BUDGET, model, batches)
+    if trains_weights(load_criterion(name)):
+        distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
+        tokens = int(features.lengths().sum())
+        task = replace(task, training=TRAINING | distil, epoch_tokens=tokens)
+    torch.manual_seed(5)  # as every stage does: dropout draws from it
     return load_criterion(name).score(task), model
 
 
@@ -59,8 +72,10 @@ def test_shapes_determinism_and_an_unchanged_teacher(name, architecture):
     for kind in ("heads", "ff", "head_values", "ff_values"):
         if getattr(first, kind) is not None:
             assert np.array_equal(getattr(first, kind), getattr(second, kind)), kind
-    assert all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
-    assert torch.equal(model(input_ids=torch.ones(1, 9, dtype=torch.long)).start_logits, expected)
+    same = all(torch.equal(weight, before[key]) for key, weight in model.state_dict().items())
+    logits = model(input_ids=torch.ones(1, 9, dtype=torch.long)).start_logits
+    assert same == (name not in JOINT)
+    assert torch.equal(logits, expected) == (name not in JOINT)
     assert (load_criterion(name).needs_model and name != "magnitude") == (first.passes > 0)
 
 

@@ -49,6 +49,38 @@ def test_a_cell_without_a_length_has_that_of_the_windows(tmp_path):
         assert plan.spec("evaluate", run=run)["length"] == length
 
 
+JOINT = {
+    "l0_joint": {"share": 0.25, "lr": 0.1, "warmup": 0.5, "init_heads": 2, "init_ff": 2, "distil": True},
+    "movement": {"share": 0.5, "lr": 0.01, "warmup": 0.1, "cooldown": 0.2},
+    "random": {"draws": 5, "recovery": ["retrained"]},
+}
+
+
+def test_joint_criteria_divide_recoverys_epochs_with_it(tmp_path):
+    plan = make_plan(with_overlay(tmp_path, criteria=JOINT, recovery={"kinds": ["retrained"]}))
+    run = plan.runs[0].id
+    whole = plan.spec("recover", run=run, kind="retrained", point="random-h50-f50")["training"]
+    for name, share in (("l0_joint", 0.25), ("movement", 0.5)):
+        point = f"{name}-h50-f50"
+        gate = plan.spec("gate", run=run, scoring=point)["training"]
+        after = plan.spec("recover", run=run, kind="retrained", point=point)["training"]
+        assert gate["epochs"] == pytest.approx(share * whole["epochs"])
+        assert gate["epochs"] + after["epochs"] == pytest.approx(whole["epochs"])
+        assert ("temperature" in gate) == (name == "l0_joint")
+        assert gate["lr"] == whole["lr"]
+    assert "training" not in plan.spec("gate", run=run, scoring="random")
+    assert plan.spec("recover", run=run, kind="teacher+")["training"] == whole
+    assert plan.spec("teacher", run=run)["teacher_logits"], "l0_joint learns from them"
+
+
+def test_models_that_no_mask_can_cut_anew_are_kept_for_their_readers(tmp_path):
+    plan = make_plan(with_overlay(tmp_path, criteria=JOINT))
+    files = plan.weight_files(plan.variants(plan.runs[0]))
+    run = plan.runs[0].id
+    assert f"{plan.out}/prune/{run}/movement-h50-f50/model.safetensors" in files
+    assert f"{plan.out}/prune/{run}/random-h50-f50/model.safetensors" not in files
+
+
 def test_lists_of_a_command_line_arrive_as_strings_and_are_typed():
     config = load_config([], {"seeds": ["4", "5"], "profile": {"cells": [{"batch": "4"}]}})
     assert config["seeds"] == [4, 5]
@@ -163,6 +195,10 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ),
         ({"profile": {"dtype": "float32"}}, "profile.dtype: expected array"),
         ({"profile": {"warmup": {"least": 1}}}, "profile.warmup.least: expected at least 2"),
+        (
+            {"criteria": {"movement": JOINT["movement"] | {"share": 1}}},
+            "criteria.movement.share: expected a number below 1",
+        ),
         ({"untrained": True}, "config: criteria.gain: needs a trained model"),
         (
             {"untrained": True, "criteria": {"uniform": {}, "random": {"draws": 5}}},

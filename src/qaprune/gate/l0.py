@@ -31,55 +31,29 @@ class L0:
         import torch
 
         from qaprune.gate.gates import gated
-        from qaprune.gate.hard_concrete import (
-            CLAMP,
-            gate_value,
-            open_probability,
-            sample_gates,
-            sparsity_penalty,
-        )
+        from qaprune.gate.l0_gates import L0Gates
         from qaprune.train.losses import span_loss
 
-        model, shape, settings = task.model, task.shape, task.settings
-        device = next(model.parameters()).device
+        model, settings = task.model, task.settings
         model.eval().requires_grad_(False)
-        heads = torch.full(
-            (shape.layers, shape.heads[0]), settings["init_heads"], device=device, requires_grad=True
-        )
-        ff = torch.full((shape.layers, shape.ff[0]), settings["init_ff"], device=device, requires_grad=True)
-        multipliers = torch.zeros(2, 2, device=device, requires_grad=True)
-        optimizer = torch.optim.Adam([heads, ff], lr=settings["lr"])
-        ascent = torch.optim.Adam([multipliers], lr=settings["lr"], maximize=True)
-        budget = torch.tensor([task.budget.heads, task.budget.ff], device=device) / 100
-        generator = torch.Generator().manual_seed(task.seed)
+        learnt = L0Gates(task)
+        optimizer = torch.optim.Adam(learnt.parameters, lr=settings["lr"])
         steps, windows, tokens = settings["steps"], 0, 0
         batches = task.batches(settings["batch_tokens"], None, task.seed)
         with gated(model) as gates:
             for step in range(steps):
                 batch = next(batches)
-                gates.set(sample_gates(heads, generator), sample_gates(ff, generator))
-                progress = min(1.0, (step + 1) / max(1, settings["warmup"] * steps))
-                target = 1 - progress * (1 - budget)
-                shares = torch.stack([open_probability(heads).mean(), open_probability(ff).mean()])
+                learnt.before(gates)
                 with task.autocast():
                     task_loss = span_loss(model, batch)
-                loss = task_loss + sparsity_penalty(shares, target, multipliers)
+                fallen = min(1.0, (step + 1) / max(1, settings["warmup"] * steps))
+                loss = task_loss + learnt.penalty_at(fallen)
                 optimizer.zero_grad()
-                ascent.zero_grad()
                 loss.backward()
                 optimizer.step()
-                ascent.step()
-                with torch.no_grad():
-                    heads.clamp_(-CLAMP, CLAMP)
-                    ff.clamp_(-CLAMP, CLAMP)
+                learnt.after()
                 windows += batch["input_ids"].shape[0]
                 tokens += int(batch["attention_mask"].sum())
                 if (step + 1) % max(1, steps // 5) == 0:
-                    kept = " ".join(f"{share:.0%}" for share in shares.tolist())
-                    task.log(
-                        f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, open heads and units {kept}"
-                    )
-        values = [gate_value(layer.detach()).cpu().numpy()[None] for layer in (heads, ff)]
-        return Scores(
-            heads.detach().cpu().numpy()[None], ff.detach().cpu().numpy()[None], *values, windows, tokens
-        )
+                    task.log(f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, {learnt.describe()}")
+        return learnt.scores(windows, tokens)

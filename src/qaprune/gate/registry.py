@@ -30,7 +30,9 @@ BUILT_IN = {
     "gain": "qaprune.gate.gain:Gain",
     "leave_one_out": "qaprune.gate.leave_one_out:LeaveOneOut",
     "fisher": "qaprune.gate.fisher:Fisher",
+    "movement": "qaprune.gate.movement:Movement",
     "l0": "qaprune.gate.l0:L0",
+    "l0_joint": "qaprune.gate.l0_joint:L0Joint",
     "uniform": "qaprune.gate.uniform:Uniform",
     "first_layers": "qaprune.gate.layers:FirstLayers",
     "alternate_layers": "qaprune.gate.layers:AlternateLayers",
@@ -62,6 +64,10 @@ class GateTask:
     `batches(tokens, windows, seed)` yields padded training batches (dicts of tensors with labels) of at
     most `tokens` tokens, shuffled by seed, endlessly where `windows` is None. `autocast()` is the context
     of mixed-precision passes on this device. `log(line)` reports.
+
+    For a criterion that trains weights, `training` is recovery's schedule over the share of its epochs that
+    the criterion may spend, and `epoch_tokens` what an epoch reads; with a temperature in `training` the
+    batches carry the teacher's logits.
     """
 
     shape: EncoderShape
@@ -72,6 +78,8 @@ class GateTask:
     batches: Callable[[int, int | None, int], Iterator[dict[str, Any]]] | None = None
     autocast: Callable[[], AbstractContextManager] = nullcontext
     log: Callable[[str], None] = field(default=lambda _line: None)
+    training: Mapping[str, Any] | None = None
+    epoch_tokens: int = 0
 
 
 class Criterion(Protocol):
@@ -79,7 +87,9 @@ class Criterion(Protocol):
 
     `needs_model`: whether it reads the teacher and training batches. `per_budget`: whether it must run
     once for each budget. `whole_layers`: whether its scores rank layers rather than single gates.
-    `version`: raised whenever its numbers change, so that results are computed again.
+    `version`: raised whenever its numbers change, so that results are computed again. One that sets
+    `trains_weights = True` leaves trained weights in the task's model, and spends `share` of
+    recovery's epochs on them.
     """
 
     needs_model: bool
@@ -88,6 +98,11 @@ class Criterion(Protocol):
     version: int
 
     def score(self, task: GateTask) -> Scores: ...
+
+
+def trains_weights(criterion: Criterion) -> bool:
+    """Whether the weights change while gates are scored; criteria that do not say leave them alone."""
+    return getattr(criterion, "trains_weights", False)
 
 
 def criterion_names() -> list[str]:

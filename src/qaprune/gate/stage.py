@@ -13,14 +13,19 @@ from safetensors.numpy import load_file, save_file
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import GateTask, Scores, load_criterion
+from qaprune.gate.registry import GateTask, Scores, load_criterion, trains_weights
 from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
+
+WEIGHTS = "weights.safetensors"
+"""Beside the scores of a criterion that trains weights: the teacher's tensors as they ended."""
 
 
 def gate(
     spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write `scores.safetensors`: heads [draws, layers, heads] and ff [draws, layers, units]."""
+    """Write `scores.safetensors`: heads [draws, layers, heads] and ff [draws, layers, units]; a criterion
+    that trains weights leaves those beside them.
+    """
     criterion = load_criterion(spec["criterion"])
     shape = shape_of_config(read_config(inputs["teacher"]))
     budget = parse_budget(spec["budget"]) if spec["budget"] else None
@@ -29,6 +34,10 @@ def gate(
         task = _with_model(task, spec, inputs)
     began = time.perf_counter()
     scores = criterion.score(task)
+    if trains_weights(criterion):
+        from safetensors.torch import save_model
+
+        save_model(task.model.to("cpu"), out / WEIGHTS)
     seconds = time.perf_counter() - began if criterion.needs_model else 0.0
     check_scores(scores, shape, spec["criterion"])
     save_scores(out / "scores.safetensors", scores)
@@ -52,10 +61,22 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
     train = load_features(inputs["features"] / "train.safetensors")
     model = load_model(inputs["teacher"], compute.attention, 0.0).to(compute.device)
 
-    def batches(tokens: int, windows: int | None, seed: int):
-        return train_batches(train, tokens, seed, compute.device, windows)
+    training = spec.get("training")
+    logits = None
+    if training and "temperature" in training:
+        logits = load_file(inputs["teacher"] / "logits.safetensors")["logits"]
 
-    return replace(task, model=model, batches=batches, autocast=partial(type(compute).autocast, compute))
+    def batches(tokens: int, windows: int | None, seed: int):
+        return train_batches(train, tokens, seed, compute.device, windows, logits)
+
+    return replace(
+        task,
+        model=model,
+        batches=batches,
+        autocast=partial(type(compute).autocast, compute),
+        training=training,
+        epoch_tokens=int(train.lengths().sum()),
+    )
 
 
 def check_scores(scores: Scores, shape: EncoderShape, name: str) -> None:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from qaprune.budget import Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
-from qaprune.gate.registry import Scores, load_criterion
-from qaprune.gate.stage import load_scores
+from qaprune.gate.registry import Scores, load_criterion, trains_weights
+from qaprune.gate.stage import WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
 from qaprune.models.encoder import EncoderShape, load_model, model_shape
 from qaprune.prune.mask import Mask, keep_highest, load_mask, save_mask, whole_layer_mask
@@ -27,11 +27,19 @@ def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
     if (folder / "model.safetensors").exists() or not (folder / "variant.json").exists():
         return load_model(folder, attention)
     variant = read_variant(folder)
-    if variant["variant"] != "pruned":
+    if variant["variant"] != "pruned" or trains_weights(load_criterion(variant["criterion"])):
         return load_model(folder, attention)  # which says what is missing
     point = folder.parents[1] if variant["draw"] else folder
     mask = load_mask(point / "masks" / f"{variant['draw']}.safetensors")
     return slice_model(load_model(teacher, attention), mask)
+
+
+def load_trained_weights(teacher: nn.Module, gate: Path | None) -> None:
+    """Replace the teacher's weights by those that the criterion trained, where it did."""
+    if gate is not None and (gate / WEIGHTS).exists():
+        from safetensors.torch import load_model as load_weights
+
+        load_weights(teacher, gate / WEIGHTS)
 
 
 def select(
@@ -61,6 +69,8 @@ def prune(
     """
     compute = start(spec["compute"], spec["run"]["seed"])
     teacher = load_model(inputs["teacher"], compute.attention)
+    if "mask" not in inputs:
+        load_trained_weights(teacher, inputs.get("gate"))
     shape = model_shape(teacher)
     budget = parse_budget(spec["budget"])
     if not inputs.keys() & {"mask", "gate"}:

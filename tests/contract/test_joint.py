@@ -1,0 +1,127 @@
+"""Criteria that train weights: what they leave is what is cut, and what they were given stays whole."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+
+from qaprune.budget import parse_budget
+from qaprune.data.features import save_features
+from qaprune.gate.gates import masked
+from qaprune.gate.stage import WEIGHTS, gate, load_scores
+from qaprune.gate.straight_through import highest
+from qaprune.models.encoder import load_model, model_shape
+from qaprune.prune.slice import slice_model
+from qaprune.prune.stage import load_trained_weights, load_variant, select
+from qaprune.train.batches import train_batches
+from qaprune.train.loop import training_loss
+from qaprune.train.losses import span_logits
+from tests.conftest import make_features, make_model
+
+TRAINING = {"epochs": 4, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
+SETTINGS = {
+    "movement": {"share": 0.5, "lr": 0.1, "warmup": 0.1, "cooldown": 0.3},
+    "l0_joint": {"share": 0.5, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "distil": True},
+}
+
+
+@pytest.fixture
+def inputs(tmp_path):
+    teacher, features = tmp_path / "teacher", tmp_path / "features"
+    make_model("roberta").save_pretrained(teacher)
+    windows = make_features(architecture="roberta")
+    features.mkdir()
+    save_features(features / "train.safetensors", windows)
+    logits = np.random.default_rng(1).normal(size=(len(windows.input_ids), 2)).astype(np.float32)
+    save_file({"logits": logits}, teacher / "logits.safetensors")
+    return {"teacher": teacher, "features": features}
+
+
+def spec_of(name: str) -> dict:
+    distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
+    return {
+        "criterion": name,
+        "budget": "h50-f50",
+        "settings": SETTINGS[name],
+        "run": {"model": "m", "dataset": "squad2", "seed": 3},
+        "compute": {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1},
+        "training": TRAINING | distil,
+    }
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_trained_weights_are_what_is_cut(name, inputs, tmp_path):
+    before = {path: path.read_bytes() for path in inputs["teacher"].iterdir()}
+    out = tmp_path / "gate"
+    out.mkdir()
+    result = gate(spec_of(name), inputs, out, print)
+    assert result["gate_tokens"] >= 4 * int(make_features().lengths().sum())
+    assert {path: path.read_bytes() for path in inputs["teacher"].iterdir()} == before
+    model = load_model(inputs["teacher"])
+    untouched = {key: weight.clone() for key, weight in model.state_dict().items()}
+    load_trained_weights(model, out)
+    trained = load_file(out / WEIGHTS)
+    assert all(torch.equal(model.state_dict()[key], weight) for key, weight in trained.items())
+    assert not all(torch.equal(untouched[key], weight) for key, weight in trained.items())
+    scores = load_scores(out / "scores.safetensors")
+    mask = select(scores, 0, parse_budget("h50-f50"), model_shape(model), False, 32)
+    ids = torch.arange(5, 30)[None]
+    with torch.no_grad():
+        sliced = slice_model(model, mask)(input_ids=ids).start_logits
+        with masked(model, mask):
+            assert torch.allclose(sliced, model(input_ids=ids).start_logits, atol=1e-4)
+
+
+def test_a_lost_checkpoint_of_trained_weights_is_not_cut_anew_from_the_teacher(inputs, tmp_path):
+    folder = tmp_path / "pruned"
+    folder.mkdir()
+    facts = {"variant": "pruned", "criterion": "movement", "draw": 0}
+    (folder / "variant.json").write_text(json.dumps(facts))
+    with pytest.raises(Exception, match=r"config.json: no such file|no model.safetensors"):
+        load_variant(folder, inputs["teacher"], "eager")
+
+
+def test_distilled_joint_training_uses_the_teachers_logits(inputs, tmp_path):
+    """Other logits, other weights."""
+    found = []
+    for name, scale in (("a", 1.0), ("b", 3.0)):
+        logits = load_file(inputs["teacher"] / "logits.safetensors")["logits"].numpy() * np.float32(scale)
+        save_file({"logits": logits}, inputs["teacher"] / "logits.safetensors")
+        (tmp_path / name).mkdir()
+        gate(spec_of("l0_joint"), inputs, tmp_path / name, print)
+        found.append(load_file(tmp_path / name / WEIGHTS))
+    assert any(not torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_straight_through_gates_are_binary_and_pass_their_gradient():
+    scores = torch.tensor([[0.3, -0.2], [0.1, 0.1]], requires_grad=True)
+    mask = highest(scores, 0.5)
+    assert mask.tolist() == [[1, 0], [1, 0]]
+    opened = mask + (scores - scores.detach())
+    assert opened.tolist() == mask.tolist()
+    (opened * torch.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+    assert scores.grad.tolist() == [[1, 2], [3, 4]]
+
+
+def test_joint_training_lowers_the_loss_of_the_masked_model(inputs, tmp_path):
+    out = tmp_path / "gate"
+    out.mkdir()
+    spec = spec_of("movement")
+    gate(spec | {"training": TRAINING | {"epochs": 30}}, inputs, out, print)
+    model = load_model(inputs["teacher"], dropout=0.0).eval()
+    mask = select(
+        load_scores(out / "scores.safetensors"), 0, parse_budget("h50-f50"), model_shape(model), False, 32
+    )
+    batches = list(train_batches(make_features(architecture="roberta"), 256, 0, "cpu", 24))
+    loss_of, losses = training_loss(TRAINING), []
+    for load in (False, True):
+        if load:
+            load_trained_weights(model, out)
+        with torch.no_grad(), masked(model, mask):
+            losses.append(sum(float(loss_of(span_logits(model, batch), batch)) for batch in batches))
+    assert losses[1] < 0.7 * losses[0]
