@@ -109,6 +109,7 @@ def _add_people_commands(commands: Any) -> None:
     from qaprune.evaluate import score
     from qaprune.profile import doctor
     from qaprune.report import compare_command
+    from qaprune.serve import command as answer
 
     sub = commands.add_parser("score", help="official figures of a prediction file")
     score.add_arguments(sub)
@@ -126,6 +127,9 @@ def _add_people_commands(commands: Any) -> None:
     )
     compare_command.add_arguments(sub)
     sub.set_defaults(main=compare_command.main)
+    sub = commands.add_parser("answer", help="answer questions with a checkpoint")
+    answer.add_arguments(sub)
+    sub.set_defaults(main=answer.main)
     sub = commands.add_parser("doctor", help="what can be measured on this host, and why not the rest")
     doctor.add_arguments(sub)
     sub.set_defaults(main=doctor.main)

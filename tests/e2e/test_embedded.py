@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import qaprune
 from qaprune.config import load_config
 from qaprune.data.examples import read_examples
 from qaprune.data.features import WindowSettings, featurise, load_tokenizer
@@ -19,6 +20,7 @@ from qaprune.data.nq import read_nq
 from qaprune.data.squad2 import read_squad2
 from qaprune.evaluate.predictions import predict_spans
 from qaprune.evaluate.stage import NqGold, Squad2Gold
+from qaprune.jsonfile import read_json_lines
 from qaprune.stage import read_stage
 from tests.conftest import ROOT
 
@@ -134,6 +136,21 @@ def test_gold_spans_survive_features_and_decoder(results, model, dataset):
     spans = predict_spans(features, [e.context for e in examples], logits, 30)
     gold = Squad2Gold(gold_file) if dataset == "squad2" else NqGold(gold_file)
     assert gold.score(spans, 0.0)[0]["f1"] >= 97
+
+
+@pytest.mark.parametrize("run", ["bert-squad2-s13", "roberta-squad2-s13"])
+def test_a_loaded_checkpoint_answers_as_evaluate_did(results, run):
+    folder = results / "recover" / run / "l0-h50-f50" / "distilled"
+    examples = list(read_examples(results / "data" / "squad2" / "dev.jsonl.gz"))[:200]
+    predictions = results / "evaluate" / run / "predictions" / "l0-h50-f50.distilled.jsonl.gz"
+    expected = [row for _, row in read_json_lines(predictions)][:200]
+    answers = qaprune.load(folder).answer_many([(e.question, e.context) for e in examples])
+    assert [row["id"] for row in expected] == [example.id for example in examples]
+    odds = [row["null_score"] - row["score"] for row in expected]
+    # Batches differ, and with them the last bits: only near ties may fall otherwise.
+    assert np.allclose([a.null_score - a.score for a in answers], odds, atol=0.2)
+    same = [a.text in ("", row["text"]) for a, row in zip(answers, expected, strict=True)]
+    assert np.mean(same) > 0.98
 
 
 def test_dev_files_that_training_reads_hold_no_answers(results):

@@ -29,6 +29,14 @@ class Holdout:
         self.task = task
         self.max_answer_tokens = max_answer_tokens
 
+    @property
+    def windows(self) -> dict[str, int]:
+        """What a checkpoint must know to read contexts as its threshold was chosen; in tokens."""
+        meta = self.features.meta
+        return {name: meta[name] for name in ("length", "stride")} | {
+            "max_answer_tokens": self.max_answer_tokens
+        }
+
     def fit_threshold(self, model: nn.Module, compute: Compute) -> tuple[float, float]:
         """(threshold, F1 in per cent at it) of a model."""
         logits = predict_logits(model, self.features, compute)

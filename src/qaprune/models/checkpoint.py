@@ -14,10 +14,20 @@ if TYPE_CHECKING:
 
 
 def save_checkpoint(
-    model: nn.Module, out: Path, tokenizer: Path, threshold: float, variant: dict[str, Any]
+    model: nn.Module,
+    out: Path,
+    tokenizer: Path,
+    threshold: float,
+    windows: dict[str, int],
+    variant: dict[str, Any],
 ) -> None:
-    """Save as a Hugging Face folder; `variant.json` beside it holds the row's facts so far."""
+    """Save as a Hugging Face folder; `variant.json` beside it holds the row's facts so far.
+
+    Threshold and windows (length, stride, max_answer_tokens) go into `config.json`: who answers with the
+    checkpoint reads contexts as they were read when the threshold was chosen.
+    """
     model.config.no_answer_threshold = threshold
+    model.config.qa_windows = windows
     model.to("cpu").save_pretrained(out)
     copy_tokenizer(tokenizer, out)
     write_variant(out, variant)

@@ -40,7 +40,8 @@ class PrunedBertConfig(PrunedWidths, BertConfig):
     """BERT whose layers differ in their number of heads and of feed-forward units.
 
     `num_attention_heads` and `intermediate_size` keep the unpruned model's counts; `no_answer_threshold`
-    is the null-score margin above which the answer is "none", chosen on the train hold-out.
+    is the null-score margin above which the answer is "none", chosen on the train hold-out in windows as
+    `qa_windows` says (length, stride and longest answer, in tokens).
     """
 
     model_type = "pruned_bert"
@@ -48,6 +49,7 @@ class PrunedBertConfig(PrunedWidths, BertConfig):
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
     no_answer_threshold: float | int = 0.0
+    qa_windows: dict[str, int] | None = None
 
 
 @strict
@@ -59,3 +61,4 @@ class PrunedRobertaConfig(PrunedWidths, RobertaConfig):
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
     no_answer_threshold: float | int = 0.0
+    qa_windows: dict[str, int] | None = None

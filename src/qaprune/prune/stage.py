@@ -115,7 +115,7 @@ def prune(
             (out / "draws" / str(draw)).mkdir()
             write_variant(out / "draws" / str(draw), variant)
         else:
-            save_checkpoint(smaller, out, inputs["teacher"], threshold, variant)
+            save_checkpoint(smaller, out, inputs["teacher"], threshold, holdout.windows, variant)
         found.append(f1)
     widths = " ".join(f"{h}/{f}" for h, f in zip(*masks[0].widths(), strict=True))
     return {

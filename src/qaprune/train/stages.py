@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from qaprune.data.features import load_features
 from qaprune.data.sources import fetch_encoder
-from qaprune.data.stages import WEIGHTS
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
 from qaprune.models.encoder import load_model, read_config
+from qaprune.models.head import require_span_head
 from qaprune.train.compute import start
 from qaprune.train.loop import FitResult, fit
 from qaprune.train.predict import predict_logits
@@ -58,14 +57,15 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         steps = fit(
             model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"]
         )
-    threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
+    holdout = _holdout(spec, inputs)
+    threshold, f1 = holdout.fit_threshold(model, compute)
     # Without a distilled student the file stays empty: the rule has promised one.
     logits = (
         predict_logits(model, train, compute) if spec["teacher_logits"] else np.empty((0, 2), np.float32)
     )
     save_logits(out / "logits.safetensors", logits)
     variant = {"variant": "teacher", "holdout_f1": round(f1, 4), "threshold": threshold, **_cost(steps)}
-    save_checkpoint(model, out, inputs["encoder"], threshold, variant)
+    save_checkpoint(model, out, inputs["encoder"], threshold, holdout.windows, variant)
     return {"summary": _summary(steps, f1), **variant}
 
 
@@ -80,14 +80,7 @@ def check_teacher(checkpoint: Path, encoder: Path) -> None:
             raise InputError(
                 f"{checkpoint}: {key} {found.get(key)!r}; the model's source has {expected.get(key)!r}"
             )
-    weights = checkpoint / WEIGHTS
-    if not weights.exists():
-        raise InputError(f"{checkpoint}: no {WEIGHTS}; only safetensors weights are read")
-    with safe_open(weights, "numpy") as file:
-        if "qa_outputs.weight" not in file.keys():  # noqa: SIM118  no mapping
-            raise InputError(
-                f"{checkpoint}: no span head (qa_outputs); expected a question-answering model"
-            )
+    require_span_head(checkpoint)
 
 
 def _cost(steps: FitResult | None) -> dict[str, Any]:
@@ -114,7 +107,8 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     steps = fit(
         model, train, settings, spec["run"]["seed"] + 1, compute, out / "train.jsonl", spec["label"], logits
     )
-    threshold, f1 = _holdout(spec, inputs).fit_threshold(model, compute)
+    holdout = _holdout(spec, inputs)
+    threshold, f1 = holdout.fit_threshold(model, compute)
     before = read_variant(inputs["model"])
     variant = before | {
         "variant": kind,
@@ -123,5 +117,5 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         "train_tokens": before.get("train_tokens", 0) + steps.tokens,
         "recover_seconds": round(steps.seconds, 2),
     }
-    save_checkpoint(model, out, inputs["model"], threshold, variant)
+    save_checkpoint(model, out, inputs["model"], threshold, holdout.windows, variant)
     return {"summary": _summary(steps, f1), **variant}

@@ -1,0 +1,141 @@
+"""Answer questions with a checkpoint: this suite's, pruned or not, or any BERT or RoBERTa with a span head.
+
+What the question-answering pipeline of transformers 4 did, with the no-answer threshold that the checkpoint
+ships: long contexts in overlapping windows, the best span over all of them with its character offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from torch import nn
+
+    from qaprune.train.compute import Compute
+
+WINDOWS = {"length": 384, "stride": 128, "max_question_tokens": 64, "max_answer_tokens": 30}
+"""Used where a checkpoint does not say what it was trained on: the usual recipe for SQuAD."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The answer to one question.
+
+    `text` is `context[start:end]`, empty with start and end None where there is none. `score` is the best
+    span's start logit plus end logit, `null_score` that sum at the first token, lowest over the windows;
+    the answer is none where `null_score - score` exceeds the threshold.
+    """
+
+    text: str
+    start: int | None
+    end: int | None
+    score: float
+    null_score: float
+
+
+class Answerer:
+    """A loaded checkpoint that answers. Made by `qaprune.load`."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer: Tokenizer,
+        architecture: str,
+        compute: Compute,
+        windows: dict[str, int],
+        threshold: float,
+    ):
+        self.model = model
+        self.threshold = threshold
+        self.windows = windows
+        self._tokenizer = tokenizer
+        self._architecture = architecture
+        self._compute = compute
+
+    def answer(self, question: str, context: str) -> Answer:
+        """The best span of `context`, or none."""
+        return self.answer_many([(question, context)])[0]
+
+    def answer_many(self, questions: Sequence[tuple[str, str]]) -> list[Answer]:
+        """Answers to (question, context) pairs, batched; a context of several questions is read once."""
+        from qaprune.data.examples import Example
+        from qaprune.data.features import WindowSettings, featurise
+        from qaprune.evaluate.predictions import predict_spans
+        from qaprune.train.predict import predict_logits
+
+        if not questions:
+            return []
+        for number, pair in enumerate(questions):
+            for name, text in zip(("question", "context"), pair, strict=True):
+                if not isinstance(text, str) or not text.strip():
+                    raise InputError(f"{name} {number + 1}: expected text, got {text!r}")
+        examples = [
+            Example(str(number), question, context, "", "")
+            for number, (question, context) in enumerate(questions)
+        ]
+        settings = {name: value for name, value in self.windows.items() if name != "max_answer_tokens"}
+        features = featurise(
+            examples, self._tokenizer, self._architecture, WindowSettings(**settings), labels=False
+        )
+        logits = predict_logits(self.model, features, self._compute)
+        spans = predict_spans(
+            features, [context for _, context in questions], logits, self.windows["max_answer_tokens"]
+        )
+        answers = []
+        for number, none in enumerate(spans.null_odds > self.threshold):
+            none = bool(none) or not spans.texts[number]
+            answers.append(
+                Answer(
+                    "" if none else spans.texts[number],
+                    None if none else int(spans.start[number]),
+                    None if none else int(spans.end[number]),
+                    float(spans.score[number]),
+                    float(spans.null_score[number]),
+                )
+            )
+        return answers
+
+
+def load(
+    checkpoint: str | Path, device: str = "auto", dtype: str = "auto", threshold: float | None = None
+) -> Answerer:
+    """Load a checkpoint folder, or a hub name, to answer with.
+
+    `device`: auto, cpu or cuda; `dtype`: auto, float32 or bfloat16, as everywhere in the suite. `threshold`
+    replaces the checkpoint's own; one that ships none answers null where null scores higher.
+    """
+    from qaprune.data.features import load_tokenizer
+    from qaprune.data.sources import fetch_encoder
+    from qaprune.models.encoder import architecture_of, load_model, read_config
+    from qaprune.models.head import require_span_head
+    from qaprune.train.compute import Compute, resolve_device, resolve_dtype
+
+    local = Path(checkpoint).expanduser()
+    folder = fetch_encoder({"path": local} if local.exists() else {"hub": str(checkpoint)})
+    config = read_config(folder)
+    require_span_head(folder)
+    where = resolve_device(device)
+    compute = Compute(where, resolve_dtype(dtype, where), "sdpa")
+    model = load_model(folder, compute.attention).to(where).eval()
+    if threshold is None:
+        threshold = float(config.get("no_answer_threshold", 0.0))
+    architecture = architecture_of(config["model_type"])
+    windows = windows_of(config, architecture)
+    return Answerer(model, load_tokenizer(folder), architecture, compute, windows, threshold)
+
+
+def windows_of(config: dict[str, Any], architecture: str) -> dict[str, int]:
+    """The windows that a checkpoint was trained on, or the usual ones as far as its positions reach."""
+    windows = WINDOWS | (config.get("qa_windows") or {})
+    # RoBERTa's positions start behind the padding id.
+    most = config["max_position_embeddings"] - (2 if architecture == "roberta" else 0)
+    if windows["length"] > most:
+        windows |= {"length": most, "stride": most // 3}
+    room = windows["length"] - windows["stride"] - 5
+    return windows | {"max_question_tokens": max(1, min(windows["max_question_tokens"], room))}
