@@ -1,0 +1,164 @@
+"""The model card of a published checkpoint: what was measured, where, and how to make it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HUB_DATASETS = {"squad2": "rajpurkar/squad_v2", "nq": "google-research-datasets/natural_questions"}
+
+
+def model_card(
+    config: Mapping[str, Any],
+    facts: Mapping[str, Any],
+    stage: Mapping[str, Any],
+    row: Mapping[str, str] | None,
+    target: str | None,
+) -> str:
+    """Markdown with the hub's front matter.
+
+    `row` is the checkpoint's line of points.csv, all of it text; without one nothing is claimed.
+    """
+    run = stage["spec"]["run"]
+    point = "-".join(str(facts[name]) for name in ("criterion", "budget") if facts.get(name))
+    title = f"{run['model']} on {run['dataset']}: " + "/".join(filter(None, (point, facts["variant"])))
+    sections = [
+        _front_matter(title, stage, row),
+        f"# {title}\n",
+        _what(config, facts),
+        "## Measured\n\n" + _measured(row),
+        "## Use\n\n" + _use(config),
+        "## Make it again\n\n" + _again(stage, target),
+    ]
+    return "\n".join(sections)
+
+
+def _front_matter(title: str, stage: Mapping[str, Any], row: Mapping[str, str] | None) -> str:
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: question-answering",
+        "tags: [qaprune, structured-pruning]",
+    ]
+    task = stage["spec"].get("task")
+    if row and row.get("f1") and task in HUB_DATASETS:
+        lines += [
+            "model-index:",
+            f"- name: {json.dumps(title)}",
+            "  results:",
+            "  - task: {type: question-answering}",
+            f"    dataset: {{name: {json.dumps(row['dataset'])}, type: {HUB_DATASETS[task]}}}",
+            f"    metrics: [{{type: f1, value: {float(row['f1']):.2f}}}]",
+        ]
+    return "\n".join([*lines, "---"])
+
+
+def _what(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+    kind = {
+        "teacher": "The unpruned model.",
+        "teacher+": "The unpruned model, trained on by the schedule of recovery.",
+        "pruned": "Pruned, not trained since.",
+        "retrained": "Pruned, then trained on gold labels.",
+        "distilled": "Pruned, then distilled from the unpruned model.",
+    }[str(facts["variant"])]
+    lines = [f"An extractive question-answering model made by qaprune. {kind}"]
+    if config.get("heads_per_layer"):
+        lines += [
+            "",
+            f"- attention heads by layer: {' '.join(map(str, config['heads_per_layer']))}",
+            f"- feed-forward units by layer: {' '.join(map(str, config['ff_per_layer']))}",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _measured(row: Mapping[str, str] | None) -> str:
+    if row is None:
+        return "Nothing yet: the results folder had no table when this was published.\n"
+    lines = []
+
+    def add(name: str, text: str) -> None:
+        lines.append(f"| {name} | {text} |")
+
+    def value(column: str, decimals: int) -> str:
+        return f"{float(row[column]):,.{decimals}f}" if row.get(column) else ""
+
+    def span(column: str, decimals: int) -> str:
+        low, high = (value(f"{column}_{end}", decimals) for end in ("low", "high"))
+        return f" [{low}, {high}]" if low and high else ""
+
+    if row.get("f1"):
+        questions = f" over {value('questions', 0)} dev questions" if row.get("questions") else ""
+        add("F1", f"{value('f1', 1)}{span('f1', 1)}{questions}")
+    if row.get("hasans_f1"):
+        add("F1 with and without an answer", f"{value('hasans_f1', 1)}, {value('noans_f1', 1)}")
+    if row.get("delta_f1"):
+        add(f"F1 against {row['reference'] or 'the teacher'}", f"{float(row['delta_f1']):+.1f}")
+    if row.get("speedup"):
+        add("speedup over the unpruned model", f"{value('speedup', 2)}x{span('speedup', 2)}")
+    if row.get("latency_ms"):
+        setting = (
+            f"{row['device']}, batch {row['batch']} x {row['length']}, {row['dtype']}, {row['backend']}, "
+            f"compile {row['compile']}, {row['threads']} threads"
+        )
+        add("milliseconds a batch", f"{value('latency_ms', 2)} ({setting})")
+    else:
+        add("speed", "not measured")
+    add("parameters", value("params", 0))
+    table = "\n".join(["| figure | value |", "|---|---|", *lines])
+    return f"""{table}
+
+Intervals are 95 % bootstrap intervals, of F1 over dev's paragraphs and of the speedup over timing rounds;
+training noise is not in them (seed {row["seed"]}). Speed does not carry over to another machine.
+"""
+
+
+def _use(config: Mapping[str, Any]) -> str:
+    threshold = float(config.get("no_answer_threshold", 0.0))
+    pruned = str(config["model_type"]).startswith("pruned_")
+    plain = (
+        """Without qaprune, with the model code of this folder:
+
+```python
+from transformers import AutoModelForQuestionAnswering
+
+model = AutoModelForQuestionAnswering.from_pretrained("this folder", trust_remote_code=True)
+```
+"""
+        if pruned
+        else ""
+    )
+    return f"""```python
+import qaprune
+
+answer = qaprune.load("this folder").answer("Who sold the mill?", "Anna sold the mill to Otto.")
+```
+
+{plain}
+The answer is "none" where the null score (start plus end logit of the first token, lowest over the windows)
+exceeds the best span's score by more than `no_answer_threshold`, {threshold:g}, chosen on a part of train.
+"""
+
+
+def _again(stage: Mapping[str, Any], target: str | None) -> str:
+    packages = ", ".join(
+        f"{name} {version}" for name, version in sorted((stage.get("packages") or {}).items())
+    )
+    name = target.split("/")[1] if target else "NAME"
+    command = f"snakemake {target or 'TARGET'} --cores all --configfile config/{name}.yaml"
+    return (
+        f"```bash\n{command}\n```\n\nqaprune commit {stage.get('git_commit') or 'unknown'}; {packages}. "
+        "The stage's settings:\n\n```json\n"
+        f"{json.dumps(_public(stage['spec']), indent=1, sort_keys=True)}\n```\n"
+    )
+
+
+def _public(value: Any) -> Any:
+    """Settings without the layout of the machine that they came from: of a path only its last name."""
+    if isinstance(value, Mapping):
+        return {
+            name: Path(part).name if name == "path" and isinstance(part, str) else _public(part)
+            for name, part in value.items()
+        }
+    return value

@@ -1,0 +1,136 @@
+"""`qaprune publish`: a row of the table as a folder that others can load, with what was measured of it."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import shutil
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from qaprune.data.stages import WEIGHTS, copy_tokenizer
+from qaprune.errors import InputError
+from qaprune.models.checkpoint import read_variant
+from qaprune.models.encoder import architecture_of, read_config
+from qaprune.models.head import require_span_head
+from qaprune.serve.card import model_card
+from qaprune.stage import read_stage
+
+MODULE = "modeling_qaprune"
+"""The model's code beside its weights: loads without this package, with `trust_remote_code=True`."""
+CLASSES = {"bert": "PrunedBert", "roberta": "PrunedRoberta"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the subcommand."""
+    parser.add_argument("variant", type=Path, help="a checkpoint folder inside a results folder")
+    parser.add_argument("out", type=Path, help="the folder to make; must not exist yet")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the folder and say what to do with it."""
+    publish(args.variant, args.out)
+    print(f"{args.out}: ready; upload it with `hf upload OWNER/NAME {args.out}`")
+    return 0
+
+
+def publish(variant: Path, out: Path) -> None:
+    """Write checkpoint, tokenizer, model code and card of a finished stage's checkpoint into `out`.
+
+    Raises InputError, with nothing written, where the checkpoint is not whole or `out` is taken.
+    """
+    if not (variant / "variant.json").exists():
+        raise InputError(
+            f"{variant}: no variant.json; expected a checkpoint folder of a results folder, such as "
+            "results/NAME/recover/RUN/POINT/distilled"
+        )
+    if not (variant / "stage.json").exists():
+        raise InputError(f"{variant}: no stage.json; the stage that makes it did not finish")
+    if not (variant / WEIGHTS).exists():
+        raise InputError(
+            f"{variant}: its weights were removed by the config's keep policy; "
+            "set `keep` to keep them and run the DAG again"
+        )
+    require_span_head(variant)
+    if out.exists():
+        raise InputError(f"{out}: exists already; expected a folder to be made")
+    config = read_config(variant)
+    facts, stage = read_variant(variant), read_stage(variant)
+    row = find_row(variant, stage["spec"]["run"], facts)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    try:
+        shutil.copyfile(variant / WEIGHTS, scratch / WEIGHTS)
+        copy_tokenizer(variant, scratch)
+        if config["model_type"].startswith("pruned_"):
+            name = CLASSES[architecture_of(config["model_type"])]
+            config["auto_map"] = {
+                "AutoConfig": f"{MODULE}.{name}Config",
+                "AutoModelForQuestionAnswering": f"{MODULE}.{name}ForQuestionAnswering",
+            }
+            (scratch / f"{MODULE}.py").write_text(model_code(), encoding="utf-8")
+        (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        card = model_card(config, facts, stage, row, _target(variant))
+        (scratch / "README.md").write_text(card, encoding="utf-8")
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+
+
+def model_code() -> str:
+    """The classes of pruned checkpoints as one file that needs transformers alone."""
+    parts = [
+        '"""Question-answering models with a width of its own in each layer, made by qaprune."""\n',
+        "\nfrom __future__ import annotations\n",
+    ]
+    for module in ("pruned_config", "pruned"):
+        text = files("qaprune.models").joinpath(f"{module}.py").read_text(encoding="utf-8")
+        text = re.sub(r'\A""".*?"""\n', "", text, flags=re.DOTALL)
+        text = re.sub(r"^from (__future__|qaprune\.\S+) import .*\n", "", text, flags=re.MULTILINE)
+        parts.append(f"\n{text.strip()}\n")
+    return "".join(parts)
+
+
+def results_of(variant: Path) -> Path | None:
+    """The results folder that a checkpoint lies in: the nearest above it that holds a table."""
+    for folder in variant.resolve().parents:
+        if (folder / "tables" / "points.csv").exists():
+            return folder
+    return None
+
+
+def find_row(variant: Path, run: dict[str, Any], facts: dict[str, Any]) -> dict[str, str] | None:
+    """The checkpoint's row of points.csv; None where the report was not run yet."""
+    results = results_of(variant)
+    if results is None:
+        return None
+    wanted = {
+        "model": run["model"],
+        "dataset": run["dataset"],
+        "seed": run["seed"],
+        **{name: facts.get(name) for name in ("criterion", "budget", "draw", "variant")},
+    }
+    expected = {name: "" if value is None else str(value) for name, value in wanted.items()}
+    with (results / "tables" / "points.csv").open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if all(row.get(name) == value for name, value in expected.items()):
+                return row
+    return None
+
+
+def _target(variant: Path) -> str | None:
+    """What snakemake is asked for to make the checkpoint again, relative to the checkout."""
+    results = results_of(variant)
+    if results is None:
+        return None
+    inside = variant.resolve().relative_to(results)
+    return f"results/{results.name}/{inside.as_posix()}/stage.json"
