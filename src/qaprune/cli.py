@@ -45,13 +45,16 @@ STAGES = {
     "teacher": StageCommand(
         "qaprune.train.stages:teacher", "fine-tune the unpruned teacher", ("encoder", "features", "holdout")
     ),
+    "latency": StageCommand(
+        "qaprune.profile.latency:latency", "time every width of an encoder", ("encoder", "features")
+    ),
     "gate": StageCommand(
-        "qaprune.gate.stage:gate", "score the gates by one criterion", ("teacher", "features")
+        "qaprune.gate.stage:gate", "score the gates by one criterion", ("teacher", "features", "latency?")
     ),
     "prune": StageCommand(
         "qaprune.prune.stage:prune",
         "cut a teacher to a budget",
-        ("teacher", "gate?", "mask?", "features", "holdout"),
+        ("teacher", "gate?", "mask?", "features", "holdout", "latency?"),
     ),
     "recover": StageCommand(
         "qaprune.train.stages:recover",

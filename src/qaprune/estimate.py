@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qaprune.budget import parse_budget
+from qaprune.budget import LATENCY, SHARES, SPEEDUP, parse_budget
 
 if TYPE_CHECKING:
     from qaprune.plan import Plan, Point, Run
@@ -90,7 +90,12 @@ def windows(plan: Plan, dataset: str) -> tuple[float, float, float, int]:
 def share_left(point: Point) -> float:
     """Roughly the share of layer weights that a budget keeps (heads are a third of a layer)."""
     budget = parse_budget(point.budget)
-    return (budget.heads + 2 * budget.ff) / 300
+    if budget.kind == SHARES:
+        return (budget.heads + 2 * budget.ff) / 300
+    if budget.kind == SPEEDUP:
+        return 1 / budget.limit
+    # Milliseconds say nothing before they are measured.
+    return 0.5 if budget.kind == LATENCY else budget.limit / 100
 
 
 def run_flops(plan: Plan, run: Run) -> float:
@@ -106,13 +111,17 @@ def run_flops(plan: Plan, run: Run) -> float:
     given = run.dataset in config["models"][run.model].get("teachers", {})
     total = (0 if given else training["epochs"] * epoch) + epoch / 3 + check
     total += config["recovery"]["training"]["epochs"] * epoch + check
+    recovery = config["recovery"]["training"]
     for point in plan.points(run):
         settings = config["criteria"][point.criterion]
         gate_tokens = settings.get("steps", 0) * settings.get("batch_tokens", 0)
         gate_tokens += settings.get("windows", 0) * tokens
+        # Joint criteria also need the weights' gradients: half as much again.
+        gate_tokens += 1.5 * plan.joint_share(point) * recovery["epochs"] * train * tokens
         left = share_left(point)
         total += 4 * weights * gate_tokens + left * check * (point.draws + len(point.recovery))
-        total += left * epoch * config["recovery"]["training"]["epochs"] * len(point.recovery)
+        after = recovery["epochs"] * (1 - plan.joint_share(point))
+        total += left * epoch * after * len(point.recovery)
     return total
 
 
@@ -133,6 +142,7 @@ def jobs(plan: Plan) -> dict[str, int]:
         "data": len(plan.config["datasets"]),
         "encoder": len(plan.config["models"]),
         "features": len({run.pair for run in plan.runs}),
+        "latency": len({plan.latency_pair(run, point.budget) for run, point in points} - {None}),
         "teacher": len(plan.runs),
         "gate": len({(run, point.scoring) for run, point in points}),
         "prune": len(points),
@@ -141,7 +151,7 @@ def jobs(plan: Plan) -> dict[str, int]:
         "profile": len(plan.runs),
         "report": 1,
     }
-    trained = ("teacher", "gate", "prune", "recover", "evaluate")
+    trained = ("latency", "teacher", "gate", "prune", "recover", "evaluate")
     return {
         stage: count
         for stage, count in counts.items()

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qaprune.budget import parse_budget
 from qaprune.gate.registry import BUILT_IN, load_criterion, trains_weights
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 
@@ -19,6 +20,7 @@ VERSIONS = {
     "data": 2,
     "encoder": 1,
     "features": 1,
+    "latency": 1,
     "teacher": 2,
     "gate": 2,
     "prune": 1,
@@ -260,6 +262,8 @@ class Plan:
             "settings": own,
             "run": self._run_spec(found)["run"],
         }
+        if criterion.per_budget:
+            spec |= self._choice_spec(found)
         if trains_weights(criterion):
             spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
         return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
@@ -272,18 +276,44 @@ class Plan:
             **self._run_spec(found),
             "criterion": chosen.criterion,
             "budget": chosen.budget,
-            "length": self.config["datasets"][found.dataset]["windows"]["length"],
+            **self._choice_spec(found),
+        }
+
+    def _choice_spec(self, run: Run) -> dict[str, Any]:
+        """What a mask is chosen by, beside scores and budget."""
+        length = self.config["datasets"][run.dataset]["windows"]["length"]
+        multiples = self.config.get("prune", {}).get("round_to")
+        rounded = {"round_to": [multiples.get("heads", 1), multiples.get("ff", 1)]} if multiples else {}
+        return {"length": length} | rounded
+
+    def latency_pair(self, run: Run, budget: str) -> str | None:
+        """The latency table that a budget of a run is met by: seeds share it; None for other budgets."""
+        return run.pair if parse_budget(budget).timed else None
+
+    def _latency_spec(self, pair: str) -> dict[str, Any]:
+        run = next(run for run in self.runs if run.pair == pair)
+        profile = self.config["profile"]
+        return {
+            "label": pair,
+            "seed": 0,
+            "device": self.config["compute"]["device"],
+            "cell": self._cells(run)[0],
+            "dtype": profile["dtype"][0],
+            "backend": profile["backend"][0],
+            **{name: profile[name] for name in ("threads", "rounds", "warmup")},
         }
 
     def _recover_spec(self, run: str, kind: str, point: str | None = None) -> dict[str, Any]:
-        left = 1.0
-        if point:
-            criterion = self.point(self.run(run), point).criterion
-            if trains_weights(load_criterion(criterion)):
-                left -= self._criterion_settings(criterion)["share"]
-        training = self._recovery_training(kind == "distilled", left)
+        spent = self.joint_share(self.point(self.run(run), point)) if point else 0.0
+        training = self._recovery_training(kind == "distilled", 1 - spent)
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
         return {"label": label, **self._run_spec(self.run(run)), "kind": kind, "training": training}
+
+    def joint_share(self, point: Point) -> float:
+        """The share of recovery's epochs that a point's criterion spends on gates and weights together."""
+        if not trains_weights(load_criterion(point.criterion)):
+            return 0.0
+        return self._criterion_settings(point.criterion)["share"]
 
     def _recovery_training(self, distil: bool, share: float = 1.0) -> dict[str, Any]:
         """Recovery's settings over `share` of its epochs, which a joint criterion divides with recovery."""

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from qaprune.budget import parse_budget
+from qaprune.budget import Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.gates import gated
 from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion, trains_weights
 from qaprune.gate.stage import check_scores
 from qaprune.models.encoder import model_shape
-from qaprune.prune.stage import select
+from qaprune.prune.costs import flops_costs
+from qaprune.prune.mask import Mask
+from qaprune.prune.select import select
 from qaprune.train.batches import train_batches
 from qaprune.train.losses import span_loss
 from tests.conftest import make_features, make_model
@@ -38,7 +40,9 @@ TRAINING = {"epochs": 8, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight
 BUDGET = parse_budget("h75-f75")
 
 
-def run(name: str, architecture: str = "bert", model=None) -> tuple[Scores, torch.nn.Module]:
+def run(
+    name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET
+) -> tuple[Scores, torch.nn.Module]:
     model = model if model is not None else make_model(architecture)
     features = make_features(architecture=architecture)
 
@@ -47,13 +51,18 @@ def run(name: str, architecture: str = "bert", model=None) -> tuple[Scores, torc
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows, logits)
 
-    task = GateTask(model_shape(model), SETTINGS[name], 5, BUDGET, model, batches)
+    task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches)
     if trains_weights(load_criterion(name)):
         distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
         tokens = int(features.lengths().sum())
         task = replace(task, training=TRAINING | distil, epoch_tokens=tokens)
     torch.manual_seed(5)  # as every stage does: dropout draws from it
     return load_criterion(name).score(task), model
+
+
+def mask_of(scores: Scores, model: torch.nn.Module, name: str, budget: Budget) -> Mask:
+    shape = model_shape(model)
+    return select(scores, 0, budget, shape, name, flops_costs(shape, 32))
 
 
 def test_every_built_in_criterion_is_under_contract():
@@ -81,9 +90,9 @@ def test_shapes_determinism_and_an_unchanged_teacher(name, architecture):
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_the_budget_is_met(name):
-    scores, model = run(name)
     budget = parse_budget("h50-f50")
-    mask = select(scores, 0, budget, model_shape(model), load_criterion(name).whole_layers, 32)
+    scores, model = run(name, budget=budget)
+    mask = mask_of(scores, model, name, budget)
     heads, ff = mask.widths()
     if load_criterion(name).whole_layers:
         assert sorted(zip(heads, ff, strict=True)) == [(0, 0), (4, 24), (4, 24)]
@@ -102,7 +111,7 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
         layer.attention.output.dense.weight[:, 2 * 8 : 3 * 8] = 0
         layer.output.dense.weight[:, 7] = 0
     scores, _ = run(name, architecture, model)
-    mask = select(scores, 0, BUDGET, model_shape(model), False, 32)
+    mask = mask_of(scores, model, name, BUDGET)
     assert mask.heads[1][2] == 0
     assert mask.ff[1][7] == 0
 
@@ -110,7 +119,7 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
 def test_uniform_takes_every_layer_alike():
     scores, model = run("uniform")
     for budget in ("h50-f25", "h56-f51.9", "h39.9-f21.6"):
-        mask = select(scores, 0, parse_budget(budget), model_shape(model), False, 32)
+        mask = mask_of(scores, model, "uniform", parse_budget(budget))
         for widths in mask.widths():
             assert max(widths) - min(widths) <= 1
 
@@ -182,7 +191,7 @@ def test_a_criterion_from_another_package_is_found(monkeypatch):
     )
     assert "flat" in registry.criterion_names()
     scores = load_criterion("flat").score(GateTask(model_shape(make_model("bert")), {}, 0))
-    mask = select(scores, 0, parse_budget("h50-f50"), model_shape(make_model("bert")), False, 32)
+    mask = mask_of(scores, make_model("bert"), "flat", parse_budget("h50-f50"))
     assert mask.widths()[0] == (4, 2, 0)  # equal scores: the earlier gate stays
 
 

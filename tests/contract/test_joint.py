@@ -16,8 +16,10 @@ from qaprune.gate.gates import masked
 from qaprune.gate.stage import WEIGHTS, gate, load_scores
 from qaprune.gate.straight_through import highest
 from qaprune.models.encoder import load_model, model_shape
+from qaprune.prune.costs import flops_costs
+from qaprune.prune.select import select
 from qaprune.prune.slice import slice_model
-from qaprune.prune.stage import load_trained_weights, load_variant, select
+from qaprune.prune.stage import load_trained_weights, load_variant
 from qaprune.train.batches import train_batches
 from qaprune.train.loop import training_loss
 from qaprune.train.losses import span_logits
@@ -45,6 +47,7 @@ def inputs(tmp_path):
 def spec_of(name: str) -> dict:
     distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
     return {
+        "length": 32,
         "criterion": name,
         "budget": "h50-f50",
         "settings": SETTINGS[name],
@@ -69,7 +72,8 @@ def test_the_trained_weights_are_what_is_cut(name, inputs, tmp_path):
     assert all(torch.equal(model.state_dict()[key], weight) for key, weight in trained.items())
     assert not all(torch.equal(untouched[key], weight) for key, weight in trained.items())
     scores = load_scores(out / "scores.safetensors")
-    mask = select(scores, 0, parse_budget("h50-f50"), model_shape(model), False, 32)
+    shape = model_shape(model)
+    mask = select(scores, 0, parse_budget("h50-f50"), shape, name, flops_costs(shape, 32))
     ids = torch.arange(5, 30)[None]
     with torch.no_grad():
         sliced = slice_model(model, mask)(input_ids=ids).start_logits
@@ -114,9 +118,8 @@ def test_joint_training_lowers_the_loss_of_the_masked_model(inputs, tmp_path):
     spec = spec_of("movement")
     gate(spec | {"training": TRAINING | {"epochs": 30}}, inputs, out, print)
     model = load_model(inputs["teacher"], dropout=0.0).eval()
-    mask = select(
-        load_scores(out / "scores.safetensors"), 0, parse_budget("h50-f50"), model_shape(model), False, 32
-    )
+    scores, shape = load_scores(out / "scores.safetensors"), model_shape(model)
+    mask = select(scores, 0, parse_budget("h50-f50"), shape, "movement", flops_costs(shape, 32))
     batches = list(train_batches(make_features(architecture="roberta"), 256, 0, "cpu", 24))
     loss_of, losses = training_loss(TRAINING), []
     for load in (False, True):

@@ -13,8 +13,11 @@ import pytest
 from qaprune.budget import parse_budget
 from qaprune.cli import STAGES, main
 from qaprune.errors import InputError
+from qaprune.gate.registry import GateTask, load_criterion
 from qaprune.models.encoder import EncoderShape
-from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask, whole_layer_mask
+from qaprune.prune.costs import flops_costs
+from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask
+from qaprune.prune.select import select
 from qaprune.stage import digest, read_stage, run_stage
 
 SHAPE = EncoderShape(16, 4, (4, 4, 4, 4), (8, 8, 8, 8))
@@ -190,21 +193,31 @@ def test_equal_scores_keep_the_earlier_gate():
     assert [layer.tolist() for layer in mask] == [[1, 1, 1], [0, 0, 0]]
 
 
+def whole_layers(name: str, budget: str) -> Mask:
+    scores = load_criterion(name).score(GateTask(SHAPE, {}, 0))
+    return select(scores, 0, parse_budget(budget), SHAPE, name, flops_costs(SHAPE, 32))
+
+
 @pytest.mark.parametrize(
-    ("budget", "layers"), [("h50-f50", 2), ("h25-f25", 1), ("h1-f1", 1), ("h100-f100", 4), ("h75-f70", 3)]
+    ("budget", "layers"),
+    [
+        ("flops50", 2),
+        ("x4", 1),
+        ("h50-f50", 2),
+        ("h25-f25", 1),
+        ("h1-f1", 1),
+        ("h100-f100", 4),
+        ("h75-f70", 3),
+    ],
 )
 def test_whole_layers_match_the_budget_s_flops(budget, layers):
-    mask = whole_layer_mask(np.array([4, 3, 2, 1]), SHAPE, parse_budget(budget), 32)
+    mask = whole_layers("first_layers", budget)
     assert mask.widths()[0] == (4,) * layers + (0,) * (4 - layers)
     assert mask.widths()[1] == (8,) * layers + (0,) * (4 - layers)
 
 
 def test_alternate_layers_keep_the_last_and_skip_one():
-    from qaprune.gate.layers import AlternateLayers
-    from qaprune.gate.registry import GateTask
-
-    scores = AlternateLayers().score(GateTask(SHAPE, {}, 0))
-    mask = whole_layer_mask(scores.heads[0].mean(1), SHAPE, parse_budget("h50-f50"), 32)
+    mask = whole_layers("alternate_layers", "h50-f50")
     assert mask.widths()[0] == (0, 4, 0, 4)
 
 

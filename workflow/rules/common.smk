@@ -25,7 +25,8 @@ wildcard_constraints:
     model=r"[a-z0-9_.-]+",
     run=r"[a-z0-9_.-]+-[a-z0-9_.]+-s\d+",
     scoring=r"[^/]+",
-    point=r"[^/]+-h[0-9.]+-f[0-9.]+",
+    pair=r"[a-z0-9_.-]+-[a-z0-9_.]+",
+    point=r"[^/]+-(h[0-9.]+-f[0-9.]+|params[0-9.]+|flops[0-9.]+|x[0-9.]+|ms[0-9.]+)",
     kind="retrained|distilled",
 
 
@@ -64,6 +65,12 @@ def untrained_encoder(wildcards):
     return f"{OUT}/encoder/{PLAN.run(wildcards.run).model}/stage.json" if PLAN.untrained else []
 
 
+def pair_encoder(wildcards):
+    """The encoder of a model and data set."""
+    model = next(run.model for run in PLAN.runs if run.pair == wildcards.pair)
+    return f"{OUT}/encoder/{model}/stage.json"
+
+
 def run_start(wildcards):
     """The encoder that a teacher is fine-tuned from, or another data set's teacher."""
     return f"{OUT}/{PLAN.start_folder(PLAN.run(wildcards.run))}/stage.json"
@@ -98,3 +105,26 @@ def variant_options(timed=False):
     return lambda wildcards: " ".join(
         f"--variant {variant.key}={OUT}/{variant.folder}" for variant in variants(wildcards, timed)
     )
+
+
+def gate_latency(wildcards):
+    """The latency table, where gates are trained towards a budget in time."""
+    run = PLAN.run(wildcards.run)
+    point = next(point for point in PLAN.points(run) if point.scoring == wildcards.scoring)
+    return _latency(run, point.budget) if point.scoring == point.id else []
+
+
+def point_latency(wildcards):
+    """The latency table, where the budget is in time."""
+    run = PLAN.run(wildcards.run)
+    return _latency(run, PLAN.point(run, wildcards.point).budget)
+
+
+def _latency(run, budget):
+    pair = PLAN.latency_pair(run, budget)
+    return f"{OUT}/latency/{pair}/stage.json" if pair else []
+
+
+def latency_option(wildcards, input):
+    """The option that names the table, where there is one."""
+    return f"--latency {input.latency}" if input.latency else ""

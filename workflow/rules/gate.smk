@@ -3,6 +3,7 @@ rule gate:
         teacher=f"{OUT}/teacher/{{run}}/stage.json",
         weights=f"{OUT}/teacher/{{run}}/model.safetensors",
         features=run_features,
+        latency=gate_latency,
     output:
         stage=f"{OUT}/gate/{{run}}/{{scoring}}/stage.json",
     log:
@@ -14,6 +15,7 @@ rule gate:
         gpu=1,
     params:
         spec=spec("gate"),
+        latency=latency_option,
     shell:
         "qaprune gate --spec {params.spec:q} --teacher {input.teacher}"
-        " --features {input.features} --out {output.stage} --log {log}"
+        " --features {input.features} {params.latency} --out {output.stage} --log {log}"

@@ -1,3 +1,24 @@
+rule latency:
+    input:
+        encoder=pair_encoder,
+        features=f"{OUT}/features/{{pair}}/stage.json",
+    output:
+        stage=f"{OUT}/latency/{{pair}}/stage.json",
+    log:
+        f"{LOGS}/latency/{{pair}}.log",
+    conda:
+        ENVIRONMENT
+    # All cores: no other job may run while this one times.
+    threads: workflow.cores
+    resources:
+        gpu=1,
+    params:
+        spec=spec("latency"),
+    shell:
+        "qaprune latency --spec {params.spec:q} --encoder {input.encoder} --features {input.features}"
+        " --out {output.stage} --log {log}"
+
+
 rule profile:
     input:
         variants=variant_stages(timed=True),

@@ -5,6 +5,7 @@ rule prune:
         gate=point_scores,
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
+        latency=point_latency,
     output:
         stage=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
         weights=kept("pruned", f"{OUT}/prune/{{run}}/{{point}}/model.safetensors"),
@@ -17,6 +18,7 @@ rule prune:
         gpu=1,
     params:
         spec=spec("prune"),
+        latency=latency_option,
     shell:
         "qaprune prune --spec {params.spec:q} --teacher {input.teacher} --gate {input.gate}"
-        " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
+        " --features {input.features} --holdout {input.holdout} {params.latency} --out {output.stage} --log {log}"

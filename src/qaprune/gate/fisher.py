@@ -24,17 +24,19 @@ class Fisher:
     needs_model = True
     per_budget = True
     whole_layers = False
+    additive = True
     version = 1
 
     def score(self, task: GateTask) -> Scores:
-        """Scores are 1 + the share of the diagonal for survivors and that share alone for the others."""
+        """Scores are the diagonal; the values are the mask: tuned survivors, 0 for the others."""
         # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
         import numpy as np
         import torch
 
         from qaprune.gate.gradients import gate_gradients
         from qaprune.gate.tuning import tune_mask
-        from qaprune.prune.mask import Mask, keep_highest
+        from qaprune.prune.mask import Mask
+        from qaprune.prune.select import select
 
         found: dict[str, list] = {"heads": [], "ff": []}
         windows = tokens = 0
@@ -43,23 +45,23 @@ class Fisher:
             found["ff"].append(batch.ff.cpu())
             windows += len(batch.heads)
             tokens += batch.tokens
-        scores, kept = {}, {}
-        for kind, parts in found.items():
-            gradients = torch.cat(parts).movedim(1, 0).double().numpy()  # [layers, examples, gates]
-            diagonal = np.square(gradients).sum(1)
-            mask = keep_highest(tuple(diagonal), getattr(task.budget, kind))
-            kept[kind] = tuple(
-                rearrange(layer, block) for layer, block in zip(mask, gradients, strict=True)
-            )
-            scores[kind] = np.stack(kept[kind]) + diagonal / max(diagonal.max(), 1e-300) / 2
+        gradients = {  # [layers, examples, gates]
+            kind: torch.cat(parts).movedim(1, 0).double().numpy() for kind, parts in found.items()
+        }
+        scores = Scores(**{kind: np.square(parts).sum(1)[None] for kind, parts in gradients.items()})
+        mask = select(scores, 0, task.asked or task.budget, task.shape, "fisher", task.costs, task.round_to)
+        kept = {
+            kind: tuple(map(rearrange, getattr(mask, kind), blocks)) for kind, blocks in gradients.items()
+        }
         tuned, tuning_windows, tuning_tokens = tune_mask(task, Mask(**kept))
         values = (np.stack(layers)[None] for layers in (tuned.heads, tuned.ff))
         return Scores(
-            scores["heads"][None].astype(np.float32),
-            scores["ff"][None].astype(np.float32),
+            scores.heads.astype(np.float32),
+            scores.ff.astype(np.float32),
             *values,
             passes=windows + 2 * tuning_windows / 3,
             tokens=tokens + tuning_tokens,
+            decided=True,
         )
 
 

@@ -15,6 +15,7 @@ class Gain:
     needs_model = True
     per_budget = False
     whole_layers = False
+    additive = True
     version = 1
 
     def score(self, task: GateTask) -> Scores:

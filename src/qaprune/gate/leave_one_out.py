@@ -19,6 +19,7 @@ class LeaveOneOut:
     needs_model = True
     per_budget = False
     whole_layers = False
+    additive = True
     version = 1
 
     def score(self, task: GateTask) -> Scores:

@@ -23,6 +23,8 @@ from qaprune.models.encoder import EncoderShape
 if TYPE_CHECKING:
     from torch import nn
 
+    from qaprune.prune.costs import Costs
+
 GROUP = "qaprune.criteria"
 BUILT_IN = {
     "random": "qaprune.gate.random:Random",
@@ -46,7 +48,7 @@ class Scores:
     `heads` [draws, layers, heads] and `ff` [draws, layers, units]: one draw unless the criterion is
     random. `head_values`, `ff_values`: what survivors are multiplied by, of the same shapes, where the
     criterion says. `passes` counts forward-plus-backward passes over a window (a forward pass alone is a
-    third of one), `tokens` what they read.
+    third of one), `tokens` what they read. `decided`: the values are the mask itself, 0 where removed.
     """
 
     heads: np.ndarray
@@ -55,6 +57,7 @@ class Scores:
     ff_values: np.ndarray | None = None
     passes: float = 0
     tokens: int = 0
+    decided: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,9 @@ class GateTask:
     `batches(tokens, windows, seed)` yields padded training batches (dicts of tensors with labels) of at
     most `tokens` tokens, shuffled by seed, endlessly where `windows` is None. `autocast()` is the context
     of mixed-precision passes on this device. `log(line)` reports.
+
+    `budget` is in shares, whatever unit was `asked` for in; `costs` and `round_to` are what a mask within
+    the budget is chosen by (`prune.select`).
 
     For a criterion that trains weights, `training` is recovery's schedule over the share of its epochs that
     the criterion may spend, and `epoch_tokens` what an epoch reads; with a temperature in `training` the
@@ -80,6 +86,9 @@ class GateTask:
     log: Callable[[str], None] = field(default=lambda _line: None)
     training: Mapping[str, Any] | None = None
     epoch_tokens: int = 0
+    asked: Budget | None = None
+    costs: Costs | None = None
+    round_to: tuple[int, int] = (1, 1)
 
 
 class Criterion(Protocol):
@@ -87,9 +96,11 @@ class Criterion(Protocol):
 
     `needs_model`: whether it reads the teacher and training batches. `per_budget`: whether it must run
     once for each budget. `whole_layers`: whether its scores rank layers rather than single gates.
-    `version`: raised whenever its numbers change, so that results are computed again. One that sets
-    `trains_weights = True` leaves trained weights in the task's model, and spends `share` of
-    recovery's epochs on them.
+    `version`: raised whenever its numbers change, so that results are computed again.
+
+    Two more may be set. `additive = True`: scores of heads and units may be added up, as estimates of a
+    loss may. `trains_weights = True`: trained weights are left in the task's model, at the expense of
+    `share` of recovery's epochs.
     """
 
     needs_model: bool

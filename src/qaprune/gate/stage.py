@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from qaprune.budget import parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.registry import GateTask, Scores, load_criterion, trains_weights
 from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
+from qaprune.prune.costs import as_shares
+from qaprune.prune.select import costs_of
 
 WEIGHTS = "weights.safetensors"
 """Beside the scores of a criterion that trains weights: the teacher's tensors as they ended."""
@@ -28,8 +31,17 @@ def gate(
     """
     criterion = load_criterion(spec["criterion"])
     shape = shape_of_config(read_config(inputs["teacher"]))
-    budget = parse_budget(spec["budget"]) if spec["budget"] else None
-    task = GateTask(shape, spec["settings"], spec["run"]["seed"], budget, log=log)
+    task = GateTask(shape, spec["settings"], spec["run"]["seed"], log=log)
+    if spec["budget"]:
+        asked = parse_budget(spec["budget"])
+        costs = costs_of(asked, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
+        task = replace(
+            task,
+            budget=as_shares(asked, costs),
+            asked=asked,
+            costs=costs,
+            round_to=tuple(spec.get("round_to") or (1, 1)),
+        )
     if criterion.needs_model:
         task = _with_model(task, spec, inputs)
     began = time.perf_counter()
@@ -50,8 +62,6 @@ def gate(
 
 
 def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -> GateTask:
-    from dataclasses import replace
-
     from qaprune.data.features import load_features
     from qaprune.models.encoder import load_model
     from qaprune.train.batches import train_batches
@@ -106,11 +116,14 @@ _ARRAYS = ("heads", "ff", "head_values", "ff_values")
 def save_scores(path: Path, scores: Scores) -> None:
     """Write the arrays that are there, float32."""
     arrays = {name: getattr(scores, name) for name in _ARRAYS if getattr(scores, name) is not None}
-    save_file({name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}, path)
+    tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
+    save_file(tensors | {"decided": np.array([scores.decided], np.uint8)}, path)
 
 
 def load_scores(path: Path) -> Scores:
     """Read a scores file."""
     if not path.exists():
         raise InputError(f"{path}: no such scores file")
-    return Scores(**load_file(path))
+    arrays = load_file(path)
+    decided = bool(arrays.pop("decided", [0])[0])
+    return Scores(**arrays, decided=decided)

@@ -191,12 +191,13 @@ class Untrained:
         from qaprune.budget import parse_budget
         from qaprune.gate.registry import GateTask, load_criterion
         from qaprune.models.encoder import model_shape
-        from qaprune.prune.stage import select
+        from qaprune.prune.costs import flops_costs
+        from qaprune.prune.select import select
 
         shape = model_shape(model)
-        criterion = load_criterion(self.criterion)
-        scores = criterion.score(GateTask(shape, {}, self.seed))
-        return select(scores, 0, parse_budget(budget), shape, criterion.whole_layers, self.length)
+        scores = load_criterion(self.criterion).score(GateTask(shape, {}, self.seed))
+        costs = flops_costs(shape, self.length)
+        return select(scores, 0, parse_budget(budget), shape, self.criterion, costs)
 
 
 def reason_of(error: Exception) -> str:

@@ -9,9 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from qaprune.budget import Budget
 from qaprune.errors import InputError
-from qaprune.models.cost import encoder_flops, head_flops, unit_flops
 from qaprune.models.encoder import EncoderShape
 
 
@@ -66,20 +64,6 @@ def keep_highest(
     mask = np.zeros(flat.size, np.float32)
     mask[chosen] = strength[chosen]
     return tuple(np.split(mask, np.cumsum([layer.size for layer in scores])[:-1]))
-
-
-def whole_layer_mask(order: np.ndarray, shape: EncoderShape, budget: Budget, length: int) -> Mask:
-    """Keep whole layers, highest in `order` [layers] first, as many as the budget's FLOPs pay for."""
-    heads, units = sum(shape.heads) * budget.heads / 100, sum(shape.ff) * budget.ff / 100
-    target = heads * head_flops(shape, length) + units * unit_flops(shape, length)
-    full = encoder_flops(shape, length) - 4 * length * shape.hidden
-    layers = min(shape.layers, max(1, int(np.floor(target / full * shape.layers + 0.5))))
-    kept = set(np.argsort(-np.asarray(order), kind="stable")[:layers].tolist())
-    full_layers = full_mask(shape)
-    return Mask(
-        tuple(layer * (i in kept) for i, layer in enumerate(full_layers.heads)),
-        tuple(layer * (i in kept) for i, layer in enumerate(full_layers.ff)),
-    )
 
 
 def save_mask(path: Path, mask: Mask, metadata: dict[str, str]) -> None:

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qaprune.budget import Budget, parse_budget
+from qaprune.budget import SPEEDUP, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
-from qaprune.gate.registry import Scores, load_criterion, trains_weights
+from qaprune.gate.registry import load_criterion, trains_weights
 from qaprune.gate.stage import WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
-from qaprune.models.encoder import EncoderShape, load_model, model_shape
-from qaprune.prune.mask import Mask, keep_highest, load_mask, save_mask, whole_layer_mask
+from qaprune.models.encoder import load_model, model_shape
+from qaprune.prune.mask import load_mask, save_mask
+from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.stage import read_stage
 from qaprune.train.compute import start
@@ -42,22 +43,6 @@ def load_trained_weights(teacher: nn.Module, gate: Path | None) -> None:
         load_weights(teacher, gate / WEIGHTS)
 
 
-def select(
-    scores: Scores, draw: int, budget: Budget, shape: EncoderShape, whole_layers: bool, length: int
-) -> Mask:
-    """One draw's mask for a budget. Whole-layer criteria match the budget's FLOPs at `length` tokens."""
-    if whole_layers:
-        return whole_layer_mask(scores.heads[draw].mean(1), shape, budget, length)
-    kept = {}
-    for kind, share, values in (
-        ("heads", budget.heads, scores.head_values),
-        ("ff", budget.ff, scores.ff_values),
-    ):
-        layers = tuple(getattr(scores, kind)[draw])
-        kept[kind] = keep_highest(layers, share, None if values is None else tuple(values[draw]))
-    return Mask(**kept)
-
-
 def prune(
     spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -73,6 +58,7 @@ def prune(
         load_trained_weights(teacher, inputs.get("gate"))
     shape = model_shape(teacher)
     budget = parse_budget(spec["budget"])
+    costs = costs_of(budget, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
     if not inputs.keys() & {"mask", "gate"}:
         raise InputError("expected --gate with scores or --mask with a mask file")
     if "mask" in inputs:
@@ -81,9 +67,10 @@ def prune(
         gate: dict[str, Any] = {}
     else:
         scores = load_scores(inputs["gate"] / "scores.safetensors")
-        whole = load_criterion(spec["criterion"]).whole_layers
+        round_to = tuple(spec.get("round_to") or (1, 1))
         masks = [
-            select(scores, draw, budget, shape, whole, spec["length"]) for draw in range(len(scores.heads))
+            select(scores, draw, budget, shape, spec["criterion"], costs, round_to)
+            for draw in range(len(scores.heads))
         ]
         gate = read_stage(inputs["gate"])["result"]
     holdout = Holdout(
@@ -100,7 +87,10 @@ def prune(
         save_mask(out / "masks" / f"{draw}.safetensors", mask, metadata)
         smaller = slice_model(teacher, mask)
         threshold, f1 = holdout.fit_threshold(smaller, compute)
-        variant = {
+        asked = {"speedup_asked": budget.limit} if budget.kind == SPEEDUP else {}
+        if budget.timed:
+            asked["speedup_predicted"] = round(costs.full / costs.of(*mask.widths()), 4)
+        variant = asked | {
             "variant": "pruned",
             "criterion": spec["criterion"],
             "budget": budget.name,

@@ -25,7 +25,7 @@ COLUMNS = tuple(
         ("dataset", "", "name of the data set in the config"),
         ("seed", "", "seed of the run (training, gates, masks)"),
         ("criterion", "", "what chose the parts to remove; empty for no-answer, teacher and teacher+"),
-        ("budget", "", "what may stay: h50-f40 keeps 50 % of heads and 40 % of feed-forward units"),
+        ("budget", "", "what may stay: shares (h50-f40), params60, flops50, x2.0 or ms8 (docs/method.md)"),
         ("draw", "", "which random mask, from 0; only draw 0 is recovered and timed"),
         (
             "variant",

@@ -1,0 +1,125 @@
+"""From scores and a budget to a mask."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from qaprune.budget import FLOPS, PARAMS, SHARES, Budget
+from qaprune.errors import InputError
+from qaprune.gate.registry import Scores, load_criterion
+from qaprune.models.encoder import EncoderShape
+from qaprune.prune.costs import Costs, flops_costs, limit_of, parameter_costs
+from qaprune.prune.mask import Mask, full_mask, keep_highest
+from qaprune.prune.search import addable, best_widths
+
+
+def costs_of(
+    budget: Budget, shape: EncoderShape, length: int, teacher: Path | None, latency: Path | None
+) -> Costs:
+    """What a budget counts; a budget of shares counts FLOPs, for whole layers alone.
+
+    `teacher` holds the unpruned weights, `latency` the table of a budget in time.
+    """
+    if budget.kind in (SHARES, FLOPS):
+        return flops_costs(shape, length)
+    if budget.kind == PARAMS:
+        from safetensors import safe_open
+
+        with safe_open(teacher / "model.safetensors", "numpy") as file:
+            sizes = [np.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
+        return parameter_costs(shape, int(sum(sizes)))
+    from qaprune.profile.latency import load_costs
+
+    if latency is None:
+        raise InputError(f"budgets: {budget.name!r}: expected --latency, the table of the latency stage")
+    return load_costs(latency, shape)
+
+
+def select(
+    scores: Scores,
+    draw: int,
+    budget: Budget,
+    shape: EncoderShape,
+    criterion: str,
+    costs: Costs,
+    round_to: tuple[int, int] = (1, 1),
+) -> Mask:
+    """One draw's mask within a budget.
+
+    Shares keep the highest scores of each kind over the whole model. A limit on cost is spent where it adds
+    most to the sum of the scores (`search.py`): of criteria that say `additive` as they are, of others by
+    rank, both kinds alike. Criteria of whole layers keep as many as come nearest to the budget.
+    """
+    found = load_criterion(criterion)
+    if found.whole_layers:
+        return _whole_layers(scores.heads[draw].mean(1), budget, shape, costs)
+    if scores.decided:
+        return Mask(tuple(scores.head_values[draw]), tuple(scores.ff_values[draw]))
+    heads, ff = scores.heads[draw], scores.ff[draw]
+    values = [None if part is None else part[draw] for part in (scores.head_values, scores.ff_values)]
+    if budget.kind == SHARES:
+        if round_to == (1, 1):
+            return Mask(
+                *(
+                    keep_highest(tuple(layers), share, None if part is None else tuple(part))
+                    for layers, share, part in (
+                        (heads, budget.heads, values[0]),
+                        (ff, budget.ff, values[1]),
+                    )
+                )
+            )
+        widths = _rounded_shares(heads, ff, budget, round_to)
+    else:
+        if not getattr(found, "additive", False):
+            heads, ff = addable(heads), addable(ff)
+        widths = best_widths(heads, ff, costs, limit_of(budget, costs), round_to)
+    return Mask(
+        *(
+            tuple(_highest(*layer) for layer in zip(layers, kept, _each(part, len(layers)), strict=True))
+            for layers, kept, part in ((heads, widths[0], values[0]), (ff, widths[1], values[1]))
+        )
+    )
+
+
+def _each(values: np.ndarray | None, layers: int) -> list[np.ndarray | None]:
+    return [None] * layers if values is None else list(values)
+
+
+def _highest(scores: np.ndarray, kept: int, values: np.ndarray | None) -> np.ndarray:
+    """One layer's mask that keeps its `kept` highest scores; of equal ones the earlier."""
+    if not kept:
+        return np.zeros(scores.size, np.float32)
+    mask = keep_highest((scores,), 100 * kept / scores.size, None if values is None else (values,))
+    return mask[0]
+
+
+def _rounded_shares(
+    heads: np.ndarray, ff: np.ndarray, budget: Budget, round_to: tuple[int, int]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths in multiples, each kind counted for itself."""
+    nothing = {kind: np.zeros(layers.shape[1] + 1) for kind, layers in (("heads", heads), ("ff", ff))}
+    widths = []
+    for number, (kind, layers, share) in enumerate((("heads", heads, budget.heads), ("ff", ff, budget.ff))):
+        counts = np.arange(layers.shape[1] + 1.0)
+        costs = Costs("gates", len(layers), 0.0, **nothing | {kind: counts})
+        limit = share / 100 * layers.size
+        widths.append(best_widths(addable(heads), addable(ff), costs, limit, round_to)[number])
+    return widths[0], widths[1]
+
+
+def _whole_layers(order: np.ndarray, budget: Budget, shape: EncoderShape, costs: Costs) -> Mask:
+    """Keep whole layers, highest in `order` [layers] first, as many as come nearest to the budget."""
+    if budget.kind == SHARES:
+        asked = shape.layers * (costs.heads[-1] * budget.heads / 100 + costs.ff[-1] * budget.ff / 100)
+    else:
+        asked = limit_of(budget, costs) - costs.fixed
+    each = float(costs.heads[-1] + costs.ff[-1])
+    layers = min(shape.layers, max(1, int(np.floor(asked / each + 0.5))))
+    kept = set(np.argsort(-np.asarray(order), kind="stable")[:layers].tolist())
+    full = full_mask(shape)
+    return Mask(
+        tuple(layer * (i in kept) for i, layer in enumerate(full.heads)),
+        tuple(layer * (i in kept) for i, layer in enumerate(full.ff)),
+    )
