@@ -13,6 +13,8 @@ from qaprune.prune.costs import Costs
 
 BINS = 16384
 """Steps that the cost is counted in; each sub-layer rounds up to one, so that the limit holds."""
+SPENT = 0.98
+"""The share of the limit that is spent wherever widths allow it."""
 OPTIONS = 64
 """Widths of a feed-forward part that are tried: finer ones change the cost by less than timings tell."""
 
@@ -50,7 +52,7 @@ def _multiple(least: int, of: int) -> int:
 
 
 def _knapsack(values: list[np.ndarray], prices: list[np.ndarray]) -> list[int]:
-    """One option of each item within BINS, at the highest total; of equal totals the cheaper."""
+    """One option of each item within BINS and near it, at the highest total; of equal ones the cheaper."""
     best = np.full(BINS + 1, -np.inf)
     best[0] = 0.0
     taken = []
@@ -61,7 +63,9 @@ def _knapsack(values: list[np.ndarray], prices: list[np.ndarray]) -> list[int]:
                 following[option, cost:] = best[: BINS + 1 - cost] + value[option]
         taken.append(following.argmax(0))
         best = following.max(0)
-    at = int(best.argmax())
+    spent = int(np.ceil(SPENT * BINS))
+    # Gates with negative scores would leave the budget unspent: a budget is a size, not only a bound.
+    at = spent + int(best[spent:].argmax()) if np.isfinite(best[spent:]).any() else int(best.argmax())
     chosen = []
     for choice, price in zip(reversed(taken), reversed(prices), strict=True):
         option = int(choice[at])
