@@ -69,6 +69,29 @@ def test_speed_alone_trains_and_scores_nothing():
     assert rules == {"corpus", "data", "encoder", "features", "profile", "report", "all"}
 
 
+def test_a_latency_table_is_measured_for_budgets_in_time_alone(tmp_path):
+    criteria = {
+        "random": {"draws": 5, "budgets": ["flops50"]},
+        "gain": {"windows": 64, "batch_tokens": 2048, "budgets": ["x2", "flops50"]},
+        "fisher": {
+            "windows": 9,
+            "tuning_windows": 9,
+            "batch_tokens": 99,
+            "damping": 0.1,
+            "budgets": ["ms3"],
+        },
+    }
+    config = edited(tmp_path, criteria=criteria, budgets=["flops50", "x2", "ms3"])
+    done = snakemake("-n", "--forceall", "--quiet", "reason", "--configfile", config)
+    jobs = jobs_of_dry_run(done.stdout)
+    rules = [rule for rule, _ in jobs]
+    assert rules.count("latency") == 4, done.stderr  # one a pair
+    readers = [rule for rule, inputs in jobs if any("/latency/" in path for path in inputs)]
+    assert (readers.count("gate"), readers.count("prune")) == (4, 8)
+    announced = int(re.search(r"(\d+) jobs", make_plan(load_config([config])).describe())[1])
+    assert announced == len(jobs) - 1
+
+
 def test_a_bad_config_is_one_line(tmp_path):
     done = snakemake("-n", "--configfile", edited(tmp_path, training={"epoch": 3}))
     assert done.returncode == 1
