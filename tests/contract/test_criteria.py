@@ -14,7 +14,7 @@ from qaprune.gate.gates import gated
 from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion, trains_weights
 from qaprune.gate.stage import check_scores
 from qaprune.models.encoder import model_shape
-from qaprune.prune.costs import flops_costs
+from qaprune.prune.costs import as_shares, flops_costs
 from qaprune.prune.mask import Mask
 from qaprune.prune.select import select
 from qaprune.train.batches import train_batches
@@ -41,7 +41,7 @@ BUDGET = parse_budget("h75-f75")
 
 
 def run(
-    name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET
+    name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET, **more
 ) -> tuple[Scores, torch.nn.Module]:
     model = model if model is not None else make_model(architecture)
     features = make_features(architecture=architecture)
@@ -51,7 +51,7 @@ def run(
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows, logits)
 
-    task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches)
+    task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches, **more)
     if trains_weights(load_criterion(name)):
         distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
         tokens = int(features.lengths().sum())
@@ -98,6 +98,20 @@ def test_the_budget_is_met(name):
         assert sorted(zip(heads, ff, strict=True)) == [(0, 0), (4, 24), (4, 24)]
     else:
         assert (sum(heads), sum(ff)) == (6, 36)
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT_IN if name not in ("l0_joint", "movement")])
+def test_a_limit_on_cost_is_met(name):
+    model = make_model("bert")
+    shape = model_shape(model)
+    costs, asked = flops_costs(shape, 32), parse_budget("flops60")
+    limit = 0.6 * costs.full
+    scores, _ = run(name, model=model, budget=as_shares(asked, costs), asked=asked, costs=costs)
+    cost = costs.of(*mask_of(scores, model, name, asked).widths())
+    if load_criterion(name).whole_layers:
+        assert abs(cost - limit) <= (costs.full - costs.fixed) / shape.layers / 2
+    else:
+        assert limit - costs.heads[1] < cost <= limit
 
 
 @pytest.mark.parametrize("name", LOOKS_AT_WEIGHTS)
