@@ -113,7 +113,7 @@ def _add_people_commands(commands: Any) -> None:
     from qaprune.profile import doctor
     from qaprune.report import compare_command
     from qaprune.serve import command as answer
-    from qaprune.serve import publish
+    from qaprune.serve import export, publish
 
     sub = commands.add_parser("score", help="official figures of a prediction file")
     score.add_arguments(sub)
@@ -134,6 +134,9 @@ def _add_people_commands(commands: Any) -> None:
     sub = commands.add_parser("answer", help="answer questions with a checkpoint")
     answer.add_arguments(sub)
     sub.set_defaults(main=answer.main)
+    sub = commands.add_parser("export", help="write a checkpoint as an ONNX model")
+    export.add_arguments(sub)
+    sub.set_defaults(main=export.main)
     sub = commands.add_parser("publish", help="make a checkpoint a folder for the hub, with a model card")
     publish.add_arguments(sub)
     sub.set_defaults(main=publish.main)

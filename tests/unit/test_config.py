@@ -298,7 +298,9 @@ def test_every_requirement_is_pinned():
         if "==" in line
     )
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
-    for requirement in wanted:
+    extras = [requirement for extra in project["optional-dependencies"].values() for requirement in extra]
+    for requirement in [*project["dependencies"], *extras]:
+        if requirement.startswith("qaprune["):  # one extra in another
+            continue
         assert requirement.partition(">=")[0].lower() in pins, requirement
     assert pins["torch"] == "2.13.0"

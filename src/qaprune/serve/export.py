@@ -1,0 +1,158 @@
+"""`qaprune export`: a checkpoint as an ONNX model, checked against PyTorch before it is handed over."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import shutil
+import tempfile
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qaprune.data.stages import copy_tokenizer
+from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+NEEDED = ("onnx", "onnxscript", "onnxruntime")
+MODEL = "model.onnx"
+TOLERANCE = 1e-4
+"""How far onnxruntime's logits may be from PyTorch's."""
+LARGE = 1_500_000_000
+"""Bytes of weights above which they go into a file of their own: one ONNX file holds at most 2 GB."""
+CHECKED = ((1, 9), (3, 40))
+"""Batches and lengths that the exported model is run at; neither is the one it was traced with."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of the subcommand."""
+    parser.add_argument("--format", choices=("onnx",), default="onnx")
+    parser.add_argument("--model", required=True, type=Path, help="a checkpoint folder")
+    parser.add_argument("--out", required=True, type=Path, help="the folder to make; must not exist yet")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Write the folder and say how close it is."""
+    apart = export_onnx(args.model, args.out)
+    print(f"{args.out / MODEL}: logits within {apart:.1e} of PyTorch's, any batch and length")
+    return 0
+
+
+def export_onnx(checkpoint: Path, out: Path) -> float:
+    """Write `model.onnx` (inputs named as in PyTorch; start_logits, end_logits), config and tokenizer.
+
+    Returns the largest difference to PyTorch's logits found. Raises InputError, with nothing written, where
+    packages are missing, the checkpoint is not whole, `out` is taken, or the difference exceeds 1e-4.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise InputError(f"export: {', '.join(missing)} not installed; pip install 'qaprune[onnx]'")
+    from qaprune.models.encoder import load_model
+    from qaprune.models.head import require_span_head
+
+    if not checkpoint.is_dir():
+        raise InputError(f"{checkpoint}: no such folder; expected a checkpoint")
+    require_span_head(checkpoint)
+    if out.exists():
+        raise InputError(f"{out}: exists already; expected a folder to be made")
+    # Eager attention: plain matrix products, which every runtime fuses by its own rules.
+    model = load_model(checkpoint, "eager").eval()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
+    try:
+        _write(model, scratch / MODEL)
+        apart = largest_difference(model, scratch / MODEL)
+        if not apart <= TOLERANCE:
+            raise InputError(
+                f"export: logits are {apart:.1e} from PyTorch's, expected at most {TOLERANCE:.0e}"
+            )
+        shutil.copyfile(checkpoint / "config.json", scratch / "config.json")
+        copy_tokenizer(checkpoint, scratch)
+        scratch.chmod(0o755)
+        scratch.rename(out)
+    except BaseException:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
+    return apart
+
+
+def input_names(model: nn.Module) -> list[str]:
+    """What the model is called with: BERT has segments."""
+    segments = ["token_type_ids"] if model.base_model_prefix == "bert" else []
+    return ["input_ids", "attention_mask", *segments]
+
+
+def _write(model: nn.Module, path: Path) -> None:
+    import torch
+    from torch import nn
+
+    names = input_names(model)
+
+    class Logits(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            output = self.model(**dict(zip(names, inputs, strict=True)))
+            return output.start_logits, output.end_logits
+
+    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
+    example = tuple(torch.ones(2, 17, dtype=torch.long) for _ in names)
+    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    quiet = logging.getLogger("torch.onnx")
+    level = quiet.level
+    quiet.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of operators that this model does not have
+            torch.onnx.export(
+                Logits(),
+                example,
+                path,
+                dynamo=True,
+                dynamic_shapes=(tuple(axes for _ in names),),
+                input_names=names,
+                output_names=["start_logits", "end_logits"],
+                external_data=weights > LARGE,
+                verbose=False,
+            )
+    finally:
+        quiet.setLevel(level)
+
+
+def largest_difference(model: nn.Module, path: Path) -> float:
+    """The largest difference of a logit between onnxruntime and PyTorch, over random padded batches."""
+    import onnxruntime
+    import torch
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    apart = 0.0
+    for batch, length in CHECKED:
+        inputs = _random_inputs(model, batch, length)
+        found = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+        with torch.no_grad():
+            output: Any = model(**inputs)
+        real = inputs["attention_mask"].bool()
+        for logits, expected in zip(found, (output.start_logits, output.end_logits), strict=True):
+            apart = max(apart, float((torch.from_numpy(logits) - expected)[real].abs().max()))
+    return apart
+
+
+def _random_inputs(model: nn.Module, batch: int, length: int) -> dict[str, torch.Tensor]:
+    import torch
+
+    generator = torch.Generator().manual_seed(length)
+    ids = torch.randint(5, model.config.vocab_size, (batch, length), generator=generator)
+    inputs = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    inputs["attention_mask"][0, length - length // 3 :] = 0
+    if "token_type_ids" in input_names(model):
+        inputs["token_type_ids"] = (torch.arange(length) > length // 3).long().repeat(batch, 1)
+    return inputs
