@@ -84,6 +84,7 @@ def make_features(seed: int = 0, windows: int = 24, architecture: str = "bert"):
             "pad_id": 0 if architecture == "bert" else 1,
             "length": 32,
             "stride": 4,
+            "answerable": 0.7,
         },
     )
 

@@ -13,6 +13,7 @@ import pytest
 from qaprune.data.examples import Answer, Example
 from qaprune.errors import InputError
 from qaprune.evaluate import squad2
+from qaprune.evaluate.holdout import class_weights
 from qaprune.evaluate.squad2 import GoldQuestion
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data" / "squad2"
@@ -214,6 +215,25 @@ def test_threshold_by_hand():
     assert squad2.choose_threshold(np.ones(3), np.ones(3, bool), odds) == 5.0
     with pytest.raises(ValueError, match="null odds"):
         squad2.choose_threshold(np.ones(1), np.ones(1, bool), np.array([np.nan]))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_weights_count_questions_as_often_as_they_say(seed):
+    rng = np.random.default_rng(seed)
+    answerable = rng.random(30) < 0.5
+    f1, odds = np.where(answerable, rng.random(30).round(2), 0.0), rng.normal(size=30)
+    times = np.where(answerable, 3, 1)
+    repeated = np.repeat(np.arange(30), times)
+    expected = squad2.choose_threshold(f1[repeated], answerable[repeated], odds[repeated])
+    assert squad2.choose_threshold(f1, answerable, odds, times) == expected
+
+
+def test_the_holdout_counts_answerable_questions_as_train_has_them():
+    answerable = np.array([True, False, False, False])
+    weights = class_weights(answerable, 0.6)
+    assert weights[answerable].sum() / weights.sum() == pytest.approx(0.6)
+    assert class_weights(np.ones(3, bool), 0.6).tolist() == [1, 1, 1]
+    assert class_weights(answerable, 1.0).tolist() == [1, 1, 1, 1]
 
 
 def test_threshold_between_neighbouring_floats_separates_them():

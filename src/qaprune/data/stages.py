@@ -180,13 +180,17 @@ def features(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log)
     """Windowed features of train, hold-out and dev for one encoder's tokenizer; dev has no labels."""
     tokenizer = load_tokenizer(inputs["encoder"])
     settings = WindowSettings(**spec["windows"])
-    counts = {}
+    counts, answerable = {}, 0.0
     for split in ("train", "holdout", "dev"):
         examples = list(read_examples(inputs[split]))
+        if split == "train":
+            answerable = sum(bool(example.answers) for example in examples) / max(1, len(examples))
         # Only training drops null windows: hold-out and dev see every window of a question.
         windows = settings if split == "train" else replace(settings, null_windows=1.0)
         made = featurise(examples, tokenizer, spec["architecture"], windows, labels=split != "dev")
-        save_features(out / f"{split}.safetensors", made)
+        # The hold-out must know what train is like: it is cut from a part of its articles alone.
+        meta = made.meta | {"answerable": round(answerable, 6)}
+        save_features(out / f"{split}.safetensors", replace(made, meta=meta))
         counts[split] = made.windows
     summary = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     return {"summary": f"windows: {summary}", "windows": counts}

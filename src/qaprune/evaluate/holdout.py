@@ -42,18 +42,32 @@ class Holdout:
         logits = predict_logits(model, self.features, compute)
         spans = predict_spans(self.features, contexts_of(self.examples), logits, self.max_answer_tokens)
         if self.task == "squad2":
-            return squad2_threshold(self.examples, spans)
+            return squad2_threshold(self.examples, spans, self.features.meta["answerable"])
         return nq_threshold(self.examples, spans)
 
 
-def squad2_threshold(examples: Sequence[Example], spans: Predictions) -> tuple[float, float]:
-    """Maximise the SQuAD 2.0 F1."""
+def squad2_threshold(
+    examples: Sequence[Example], spans: Predictions, answerable_share: float
+) -> tuple[float, float]:
+    """Maximise the SQuAD 2.0 F1, answerable questions counting as much as they do in train.
+
+    The slice is cut from articles that have both kinds, and so has more unanswerable questions than train.
+    """
     gold = squad2.gold_from_examples(examples)
     _, f1 = squad2.score_questions(gold, dict(zip(spans.ids, spans.texts, strict=True)))
     answerable = squad2.has_answer(gold)
-    threshold = squad2.choose_threshold(f1, answerable, spans.null_odds)
+    weights = class_weights(answerable, answerable_share)
+    threshold = squad2.choose_threshold(f1, answerable, spans.null_odds, weights)
     kept = squad2.with_nulls(f1, answerable, spans.null_odds > threshold)
-    return threshold, float(100 * kept.mean())
+    return threshold, float(100 * np.average(kept, weights=weights))
+
+
+def class_weights(answerable: np.ndarray, share: float) -> np.ndarray:
+    """Weights [questions] by which answerable ones make up `share`; all 1 where one kind is missing."""
+    found = answerable.mean()
+    if not 0 < found < 1 or not 0 < share < 1:
+        return np.ones(len(answerable))
+    return np.where(answerable, share / found, (1 - share) / (1 - found))
 
 
 def nq_threshold(examples: Sequence[Example], spans: Predictions) -> tuple[float, float]:

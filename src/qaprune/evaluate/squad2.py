@@ -199,14 +199,23 @@ def best_thresholds(
     return best
 
 
-def choose_threshold(f1_answered: np.ndarray, answerable: np.ndarray, null_odds: np.ndarray) -> float:
+def choose_threshold(
+    f1_answered: np.ndarray,
+    answerable: np.ndarray,
+    null_odds: np.ndarray,
+    weights: np.ndarray | None = None,
+) -> float:
     """The no-answer threshold with the highest hold-out F1 (procedure and ties: `threshold.py`).
 
     `f1_answered` float [questions]: F1 of the best non-null span; `answerable` bool; `null_odds` float:
-    null score minus span score, the prediction is null where it is above the threshold.
+    null score minus span score, the prediction is null where it is above the threshold; `weights` float
+    [questions]: how much each counts, 1 where not given.
     """
     options = cuts(null_odds)
     if_null = (~np.asarray(answerable, dtype=bool)).astype(np.float64)
-    gain = np.cumsum((np.asarray(f1_answered, dtype=np.float64) - if_null)[options.order])
+    gained = np.asarray(f1_answered, dtype=np.float64) - if_null
+    if weights is not None:
+        gained = gained * weights
+    gain = np.cumsum(gained[options.order])
     value = np.concatenate([[0.0], gain])[options.answered]
     return lowest_best(value, options.threshold)
