@@ -35,7 +35,7 @@ test: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 # TOLERANCE=15 allows a median to grow by 15 per cent; SAVE=1 is bench-save.
 bench: $(READY)

@@ -40,6 +40,7 @@ CONFIGS = sorted((ROOT / "config").glob("*.yaml"))
 LENGTHS = (128, 384)
 BUDGETS = ("h100-f100", "h50-f50", "h39.9-f21.6")
 """Unpruned, half of everything, and the paper's deepest cut."""
+WINDOWS = {"length": 112, "stride": 32, "max_answer_tokens": 12}
 QUESTIONS = 400
 """Training questions of the small embedded corpus."""
 ENVIRONMENT = os.environ | {"NO_COLOR": "1"}
@@ -132,7 +133,9 @@ def _checkpoint_bytes(made: Embedded, architecture: str) -> Figures:
     for budget in BUDGETS[:2]:
         out = made.folder / "sliced" / architecture / budget
         smaller = slice_model(model, random_mask(model_shape(model), budget))
-        save_checkpoint(smaller, out, encoder, 0.0, {"variant": "pruned", "budget": budget, "seed": SEED})
+        save_checkpoint(
+            smaller, out, encoder, 0.0, WINDOWS, {"variant": "pruned", "budget": budget, "seed": SEED}
+        )
         found[f"checkpoint {budget}"] = (out / "model.safetensors").stat().st_size
     return found
 

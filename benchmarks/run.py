@@ -108,7 +108,9 @@ def run(
         options = [*pytest_options(folder, baseline, save, tolerance), f"--benchmark-json={result}"]
         command = [sys.executable, "-m", "pytest", "-o", "addopts=", "-q", "-p", "benchmarks.plugin"]
         command += [*options, *targets]
-        environment = os.environ | POOLS | {MACHINE: json.dumps(machine)}
+        # Called from a parallel test run: what is timed here runs alone.
+        alone = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        environment = alone | POOLS | {MACHINE: json.dumps(machine)}
         code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         ran = benchmark_names(result) if result.exists() else set()
     if save:

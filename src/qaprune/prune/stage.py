@@ -28,7 +28,8 @@ def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
     if (folder / "model.safetensors").exists() or not (folder / "variant.json").exists():
         return load_model(folder, attention)
     variant = read_variant(folder)
-    if variant["variant"] != "pruned" or trains_weights(load_criterion(variant["criterion"])):
+    criterion = variant.get("criterion")
+    if variant["variant"] != "pruned" or (criterion and trains_weights(load_criterion(criterion))):
         return load_model(folder, attention)  # which says what is missing
     point = folder.parents[1] if variant["draw"] else folder
     mask = load_mask(point / "masks" / f"{variant['draw']}.safetensors")
