@@ -147,8 +147,8 @@ def test_a_loaded_checkpoint_answers_as_evaluate_did(results, run):
     answers = qaprune.load(folder).answer_many([(e.question, e.context) for e in examples])
     assert [row["id"] for row in expected] == [example.id for example in examples]
     odds = [row["null_score"] - row["score"] for row in expected]
-    # Batches differ, and with them the last bits: only near ties may fall otherwise.
-    assert np.allclose([a.null_score - a.score for a in answers], odds, atol=0.2)
+    # Batches differ, and with them the last bits of bfloat16: logits of 30 by a quarter.
+    assert np.allclose([a.null_score - a.score for a in answers], odds, rtol=0.02, atol=0.2)
     same = [a.text in ("", row["text"]) for a, row in zip(answers, expected, strict=True)]
     assert np.mean(same) > 0.98
 
