@@ -79,6 +79,22 @@ STAGES = {
 }
 
 
+PEOPLE = (
+    ("score", "qaprune.evaluate.score", "official figures of a prediction file"),
+    (
+        "compare",
+        "qaprune.report.compare_command",
+        "what got worse between two results folders (exit code 3)",
+    ),
+    ("answer", "qaprune.serve.command", "answer questions with a checkpoint"),
+    ("publish", "qaprune.serve.publish", "make a checkpoint a folder for the hub, with a model card"),
+    ("export", "qaprune.serve.export", "write a checkpoint as an ONNX model"),
+    ("doctor", "qaprune.profile.doctor", "what can be measured on this host, and why not the rest"),
+    ("bundle", "qaprune.bundle.command", "pack a config for a host without network"),
+)
+"""Commands for people: name, the module with `add_arguments` and `main`, what `--help` says."""
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The whole command line."""
     parser = argparse.ArgumentParser(prog="qaprune", description=__doc__.splitlines()[0])
@@ -108,16 +124,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_people_commands(commands: Any) -> None:
-    from qaprune.bundle import command as bundle
-    from qaprune.evaluate import score
-    from qaprune.profile import doctor
-    from qaprune.report import compare_command
-    from qaprune.serve import command as answer
-    from qaprune.serve import export, publish
-
-    sub = commands.add_parser("score", help="official figures of a prediction file")
-    score.add_arguments(sub)
-    sub.set_defaults(main=score.main)
+    for name, module, text in PEOPLE:
+        found = import_module(module)
+        sub = commands.add_parser(name, help=text, description=text)
+        found.add_arguments(sub)
+        sub.set_defaults(main=found.main)
     sub = commands.add_parser("plan", help="runs, jobs, estimated hours and disk of a config")
     sub.add_argument(
         "--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order"
@@ -126,26 +137,6 @@ def _add_people_commands(commands: Any) -> None:
     sub = commands.add_parser("show", help="print the F1-versus-speedup table of a results folder")
     sub.add_argument("results", type=Path)
     sub.set_defaults(main=_show)
-    sub = commands.add_parser(
-        "compare", help="what got worse between two results folders; exit code 3 if any"
-    )
-    compare_command.add_arguments(sub)
-    sub.set_defaults(main=compare_command.main)
-    sub = commands.add_parser("answer", help="answer questions with a checkpoint")
-    answer.add_arguments(sub)
-    sub.set_defaults(main=answer.main)
-    sub = commands.add_parser("export", help="write a checkpoint as an ONNX model")
-    export.add_arguments(sub)
-    sub.set_defaults(main=export.main)
-    sub = commands.add_parser("publish", help="make a checkpoint a folder for the hub, with a model card")
-    publish.add_arguments(sub)
-    sub.set_defaults(main=publish.main)
-    sub = commands.add_parser("doctor", help="what can be measured on this host, and why not the rest")
-    doctor.add_arguments(sub)
-    sub.set_defaults(main=doctor.main)
-    sub = commands.add_parser("bundle", help="pack a config for a host without network")
-    bundle.add_arguments(sub)
-    sub.set_defaults(main=bundle.main)
 
 
 def _run_stage(args: argparse.Namespace) -> int:

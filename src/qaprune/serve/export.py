@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import logging
 import shutil
-import tempfile
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from qaprune.data.stages import copy_tokenizer
 from qaprune.errors import InputError
+from qaprune.serve.folder import new_folder
 
 if TYPE_CHECKING:
     import torch
@@ -57,16 +57,9 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
     if not checkpoint.is_dir():
         raise InputError(f"{checkpoint}: no such folder; expected a checkpoint")
     require_span_head(checkpoint)
-    if out.exists():
-        raise InputError(f"{out}: exists already; expected a folder to be made")
-    # Eager attention: plain matrix products, which every runtime fuses by its own rules.
-    model = load_model(checkpoint, "eager").eval()
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
-    try:
+    with new_folder(out) as scratch:
+        # Eager attention: plain matrix products, which every runtime fuses by its own rules.
+        model = load_model(checkpoint, "eager").eval()
         _write(model, scratch / MODEL)
         apart = largest_difference(model, scratch / MODEL)
         if not apart <= TOLERANCE:
@@ -75,11 +68,6 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
             )
         shutil.copyfile(checkpoint / "config.json", scratch / "config.json")
         copy_tokenizer(checkpoint, scratch)
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return apart
 
 

@@ -7,7 +7,6 @@ import csv
 import json
 import re
 import shutil
-import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from qaprune.models.checkpoint import read_variant
 from qaprune.models.encoder import architecture_of, read_config
 from qaprune.models.head import require_span_head
 from qaprune.serve.card import model_card
+from qaprune.serve.folder import new_folder
 from qaprune.stage import read_stage
 
 MODULE = "modeling_qaprune"
@@ -56,17 +56,10 @@ def publish(variant: Path, out: Path) -> None:
             "set `keep` to keep them and run the DAG again"
         )
     require_span_head(variant)
-    if out.exists():
-        raise InputError(f"{out}: exists already; expected a folder to be made")
     config = read_config(variant)
     facts, stage = read_variant(variant), read_stage(variant)
     row = find_row(variant, stage["spec"]["run"], facts)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise InputError(f"{out}: cannot be written ({error.strerror})") from None
-    try:
+    with new_folder(out) as scratch:
         shutil.copyfile(variant / WEIGHTS, scratch / WEIGHTS)
         copy_tokenizer(variant, scratch)
         if config["model_type"].startswith("pruned_"):
@@ -79,11 +72,6 @@ def publish(variant: Path, out: Path) -> None:
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         card = model_card(config, facts, stage, row, _target(variant))
         (scratch / "README.md").write_text(card, encoding="utf-8")
-        scratch.chmod(0o755)
-        scratch.rename(out)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
 
 
 def model_code() -> str:
