@@ -84,7 +84,7 @@ PEOPLE = (
     (
         "compare",
         "qaprune.report.compare_command",
-        "what got worse between two results folders (exit code 3)",
+        "what got worse between two results folders (exit 3)",
     ),
     ("answer", "qaprune.serve.command", "answer questions with a checkpoint"),
     ("publish", "qaprune.serve.publish", "make a checkpoint a folder for the hub, with a model card"),
