@@ -59,7 +59,6 @@ def prune(
         load_trained_weights(teacher, inputs.get("gate"))
     shape = model_shape(teacher)
     budget = parse_budget(spec["budget"])
-    costs = costs_of(budget, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
     if not inputs.keys() & {"mask", "gate"}:
         raise InputError("expected --gate with scores or --mask with a mask file")
     if "mask" in inputs:
@@ -67,6 +66,7 @@ def prune(
         masks[0].check(shape, str(inputs["mask"]))
         gate: dict[str, Any] = {}
     else:
+        costs = costs_of(budget, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
         scores = load_scores(inputs["gate"] / "scores.safetensors")
         round_to = tuple(spec.get("round_to") or (1, 1))
         masks = [
@@ -89,7 +89,7 @@ def prune(
         smaller = slice_model(teacher, mask)
         threshold, f1 = holdout.fit_threshold(smaller, compute)
         asked = {"speedup_asked": budget.limit} if budget.kind == SPEEDUP else {}
-        if budget.timed:
+        if budget.timed and "mask" not in inputs:
             asked["speedup_predicted"] = round(costs.full / costs.of(*mask.widths()), 4)
         variant = asked | {
             "variant": "pruned",
