@@ -34,6 +34,21 @@ def inputs_of(batch: dict) -> dict:
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
+def test_a_smaller_last_block_is_scored_by_unit_too():
+    task = make_task(block=9)  # 24 units: 9, 9 and 6
+    found = load_criterion("leave_one_out").score(task).ff[0, 2]
+    last = np.argsort(load_criterion("magnitude").score(task).ff[0, 2], kind="stable")[18:]
+    full = full_mask(task.shape)
+    units = full.ff[2].copy()
+    units[last] = 0
+    growth = 0.0
+    for batch in task.batches(256, 10, task.seed):
+        for mask, sign in ((Mask(full.heads, (*full.ff[:2], units)), 1), (full, -1)):
+            with torch.no_grad(), masked(task.model, mask) as model:
+                growth += sign * len(batch["input_ids"]) * span_loss(model, batch).item() / 10
+    assert found[last].mean() == pytest.approx(growth / 6, rel=1e-3, abs=2e-5)
+
+
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_steps_put_together_are_the_model(architecture, attention):

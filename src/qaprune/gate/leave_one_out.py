@@ -51,12 +51,12 @@ class LeaveOneOut:
                         for head in range(shape.heads[layer]):
                             heads[layer, head] += size * (run.without_heads([head]) - base)
                         for block in blocks[layer]:
-                            ff[layer, block] += size * (run.without_units(block) - base)
+                            ff[layer, block] += size * (run.without_units(block) - base) / len(block)
                         run.climb()
                 windows += size
                 tokens += int(batch["attention_mask"].sum())
                 work += size * run.layers_run / shape.layers
-        heads, ff = heads / windows, ff / windows / settings["block"]
+        heads, ff = heads / windows, ff / windows
         # Units of a block share its score: their own magnitude orders them, by less than blocks differ.
         ranks = np.argsort(order, axis=1) / shape.ff[0]
         ff += 1e-6 * np.abs(ff).max() * ranks

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from qaprune.models import steps
+from qaprune.models.cost import head_flops, unit_flops
 from qaprune.models.encoder import encoder_layers, model_shape
 from qaprune.train.losses import INPUTS, gold_loss, mask_padding
 
@@ -18,10 +19,16 @@ class Without:
     def __init__(self, model: nn.Module, batch: dict[str, torch.Tensor]):
         self.model, self.batch = model, batch
         self.layers = encoder_layers(model)
-        self.head_size = model_shape(model).head_size
+        shape = model_shape(model)
+        self.head_size = shape.head_size
+        length = batch["input_ids"].shape[1]
+        heads, ff = (shape.heads[0] * head_flops(shape, length), shape.ff[0] * unit_flops(shape, length))
+        projection = 2 * length * shape.hidden * shape.heads[0] * shape.head_size
+        self.after_heads, self.after_units = (projection + ff) / (heads + ff), ff / 2 / (heads + ff)
+        """What is left of a layer's FLOPs behind the heads, and behind the units."""
         self.start = steps.encoder_input(model, {name: batch[name] for name in INPUTS if name in batch})
         self.layers_run = 0.0
-        """Layers computed so far, each a share of a forward pass."""
+        """Layers computed so far, each a share of a forward pass, by FLOPs."""
         self._enter(0, self.start.hidden)
 
     def _enter(self, layer: int, hidden: torch.Tensor) -> None:
@@ -48,14 +55,14 @@ class Without:
         for head in heads:
             outputs[..., head * self.head_size : (head + 1) * self.head_size] = 0
         middle = steps.after_heads(here, outputs, self.hidden)
-        self.layers_run += 0.75  # queries, keys and values are kept: what is left is most of the layer
+        self.layers_run += self.after_heads
         return self._finish(steps.after_units(here, steps.unit_outputs(here, middle), middle))
 
     def without_units(self, units: Sequence[int]) -> float:
         """With these units of the layer closed."""
         outputs = self.units.clone()
         outputs[..., units] = 0
-        self.layers_run += 1 / 3  # the second feed-forward matrix alone
+        self.layers_run += self.after_units
         return self._finish(steps.after_units(self.layers[self.at], outputs, self.middle))
 
     def _finish(self, hidden: torch.Tensor) -> float:
