@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.budget import parse_budget
-from qaprune.gate.registry import BUILT_IN, load_criterion, trains_weights
+from qaprune.gate.registry import BUILT_IN, load_criterion
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 
 VERSIONS = {
@@ -161,7 +161,7 @@ class Plan:
         ]
         for point in self.points(run):
             folder = f"prune/{run.id}/{point.id}"
-            by_mask = not trains_weights(load_criterion(point.criterion))
+            by_mask = not load_criterion(point.criterion).trains_weights
             found.append(Variant(f"{point.id}/pruned", folder, "prune", by_mask=by_mask))
             for draw in range(1, point.draws):
                 more = f"{folder}/draws/{draw}"
@@ -267,7 +267,7 @@ class Plan:
         }
         if criterion.per_budget:
             spec |= self._choice_spec(found)
-        if trains_weights(criterion):
+        if criterion.trains_weights:
             spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
         return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
 
@@ -315,7 +315,7 @@ class Plan:
 
     def joint_share(self, point: Point) -> float:
         """The share of recovery's epochs that a point's criterion spends on gates and weights together."""
-        if not trains_weights(load_criterion(point.criterion)):
+        if not load_criterion(point.criterion).trains_weights:
             return 0.0
         return self._criterion_settings(point.criterion)["share"]
 

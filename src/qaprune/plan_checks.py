@@ -7,7 +7,7 @@ from typing import Any
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import BUILT_IN, load_criterion, trains_weights
+from qaprune.gate.registry import BUILT_IN, load_criterion
 
 TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 Config = Mapping[str, Any]
@@ -40,7 +40,7 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
     """Criteria exist, and their budgets and pairs are the config's."""
     budgets = set(config["budgets"])
     for name, settings in config["criteria"].items():
-        if trains_weights(load_criterion(name)) and name not in BUILT_IN:
+        if load_criterion(name).trains_weights and name not in BUILT_IN:
             share = settings.get("settings", {}).get("share")
             if not isinstance(share, float) or not 0 < share < 1:
                 raise InputError(

@@ -11,7 +11,7 @@ import torch
 from qaprune.budget import Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.gates import gated
-from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion, trains_weights
+from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion
 from qaprune.gate.stage import check_scores
 from qaprune.models.encoder import model_shape
 from qaprune.prune.costs import as_shares, flops_costs
@@ -35,7 +35,7 @@ SETTINGS = {
     "alternate_layers": {},
 }
 LOOKS_AT_WEIGHTS = [name for name in BUILT_IN if load_criterion(name).needs_model]
-JOINT = [name for name in BUILT_IN if trains_weights(load_criterion(name))]
+JOINT = [name for name in BUILT_IN if load_criterion(name).trains_weights]
 TRAINING = {"epochs": 8, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
 BUDGET = parse_budget("h75-f75")
 
@@ -52,7 +52,7 @@ def run(
         return train_batches(features, tokens, seed, "cpu", windows, logits)
 
     task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches, **more)
-    if trains_weights(load_criterion(name)):
+    if load_criterion(name).trains_weights:
         distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
         tokens = int(features.lengths().sum())
         task = replace(task, training=TRAINING | distil, epoch_tokens=tokens)

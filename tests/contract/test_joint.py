@@ -14,7 +14,7 @@ from qaprune.budget import parse_budget
 from qaprune.data.features import save_features
 from qaprune.errors import InputError
 from qaprune.gate.gates import masked
-from qaprune.gate.stage import WEIGHTS, gate, load_scores
+from qaprune.gate.stage import TRAINED_WEIGHTS, gate, load_scores
 from qaprune.gate.straight_through import highest
 from qaprune.models.encoder import load_model, model_shape
 from qaprune.prune.costs import flops_costs
@@ -69,7 +69,7 @@ def test_the_trained_weights_are_what_is_cut(name, inputs, tmp_path):
     model = load_model(inputs["teacher"])
     untouched = {key: weight.clone() for key, weight in model.state_dict().items()}
     load_trained_weights(model, out)
-    trained = load_file(out / WEIGHTS)
+    trained = load_file(out / TRAINED_WEIGHTS)
     assert all(torch.equal(model.state_dict()[key], weight) for key, weight in trained.items())
     assert not all(torch.equal(untouched[key], weight) for key, weight in trained.items())
     scores = load_scores(out / "scores.safetensors")
@@ -99,7 +99,7 @@ def test_distilled_joint_training_uses_the_teachers_logits(inputs, tmp_path):
         save_file({"logits": logits}, inputs["teacher"] / "logits.safetensors")
         (tmp_path / name).mkdir()
         gate(spec_of("l0_joint"), inputs, tmp_path / name, print)
-        found.append(load_file(tmp_path / name / WEIGHTS))
+        found.append(load_file(tmp_path / name / TRAINED_WEIGHTS))
     assert any(not torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 

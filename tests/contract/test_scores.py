@@ -15,7 +15,7 @@ from qaprune.models import steps
 from qaprune.models.encoder import encoder_layers, model_shape
 from qaprune.prune.mask import Mask, full_mask
 from qaprune.train.batches import train_batches
-from qaprune.train.losses import INPUTS, span_loss
+from qaprune.train.losses import model_inputs, span_loss
 from tests.conftest import make_features, make_model
 
 
@@ -28,10 +28,6 @@ def make_task(architecture: str = "bert", model=None, **settings) -> GateTask:
 
     settings = {"windows": 10, "tuning_windows": 10, "batch_tokens": 256, "damping": 1e-6} | settings
     return GateTask(model_shape(model), settings, 5, parse_budget("h50-f50"), model, batches)
-
-
-def inputs_of(batch: dict) -> dict:
-    return {name: batch[name] for name in INPUTS if name in batch}
 
 
 def test_a_smaller_last_block_is_scored_by_unit_too():
@@ -56,9 +52,9 @@ def test_the_steps_put_together_are_the_model(architecture, attention):
     model.set_attn_implementation(attention)
     batch = next(make_task(architecture, model).batches(256, None, 1))
     with torch.no_grad():
-        start = steps.encoder_input(model, inputs_of(batch))
+        start = steps.encoder_input(model, model_inputs(batch))
         hidden = steps.run_layers(model, 0, start.hidden, start)
-        expected = model(**inputs_of(batch))
+        expected = model(**model_inputs(batch))
     assert torch.equal(model.qa_outputs(hidden)[..., 0], expected.start_logits)
 
 
@@ -116,7 +112,7 @@ def test_rearranging_keeps_the_count_and_never_costs_more(seed):
     gradients = random.normal(size=(30, 12)) * random.gamma(1, 1, 12)
     gradients[:, 3] = 0
     mask = (np.square(gradients).sum(0) > np.median(np.square(gradients).sum(0))).astype(np.float32)
-    found = rearrange(mask, gradients)
+    found = rearrange(gradients, int(mask.sum()))
 
     def cost(chosen: np.ndarray) -> float:
         return float(np.square(gradients[:, chosen == 0].sum(1)).sum())
@@ -128,7 +124,9 @@ def test_rearranging_keeps_the_count_and_never_costs_more(seed):
 
 def test_rearranging_sees_that_two_gates_cancel():
     gradients = np.array([[1.0, -1.0, 0.9, 0.95]] * 4) * np.array([[1, 1, 1, 1], [2, 2, 2, 2]] * 2)
-    assert rearrange(np.array([1, 1, 0, 0], np.float32), gradients).tolist() == [1, 0, 1, 0]
+    assert rearrange(gradients, 2).tolist() == [1, 0, 1, 0]
+    assert rearrange(gradients, 4).tolist() == [1, 1, 1, 1]
+    assert rearrange(gradients, 0).tolist() == [0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
@@ -157,8 +155,8 @@ def test_tuning_lets_a_twin_stand_in_for_its_removed_brother(architecture):
         assert values[2:].tolist() == pytest.approx([1] * (kept - 2), abs=2e-3)
     batch = next(task.batches(256, None, 1))
     with torch.no_grad(), masked(model, tuned):
-        logits = model(**inputs_of(batch)).start_logits
-    expected = model(**inputs_of(batch)).start_logits
+        logits = model(**model_inputs(batch)).start_logits
+    expected = model(**model_inputs(batch)).start_logits
     assert (logits - expected).abs().max() < 1e-2 * expected.abs().max()
 
 
@@ -174,7 +172,7 @@ def test_tuning_brings_a_pruned_model_nearer_to_its_teacher():
     batch = next(task.batches(256, None, 1))
     real = batch["attention_mask"].bool()
     with torch.no_grad():
-        start = steps.encoder_input(task.model, inputs_of(batch))
+        start = steps.encoder_input(task.model, model_inputs(batch))
         teacher = steps.run_layers(task.model, 0, start.hidden, start)[real]
         apart = []
         for candidate in (mask, tuned):

@@ -15,7 +15,7 @@ from qaprune.data.nq import write_nq_gold
 from qaprune.data.sources import fetch_encoder, read_dataset
 from qaprune.data.squad2 import write_squad2_gold
 from qaprune.errors import InputError
-from qaprune.models.encoder import architecture_of, read_config
+from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_weights
 from qaprune.stage import digest
 
 Log = Callable[[str], None]
@@ -122,7 +122,6 @@ def sample_questions(examples: list[Example], count: int | None) -> list[Example
     return [example for example in examples if example.id in chosen]
 
 
-WEIGHTS = "model.safetensors"
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -158,8 +157,7 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
 
 def _copy_checkpoint(folder: Path, out: Path) -> None:
     read_config(folder)
-    if not (folder / WEIGHTS).exists():
-        raise InputError(f"{folder}: no {WEIGHTS}; only safetensors weights are read")
+    require_weights(folder)
     for name in ("config.json", WEIGHTS, *TOKENIZER_FILES):
         if (folder / name).exists():
             shutil.copyfile(folder / name, out / name)

@@ -17,7 +17,12 @@ Cost: one forward and one backward pass over `windows` windows, and two forward 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qaprune.gate.registry import GateTask, Scores
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class Fisher:
@@ -51,7 +56,11 @@ class Fisher:
         scores = Scores(**{kind: np.square(parts).sum(1)[None] for kind, parts in gradients.items()})
         mask = select(scores, 0, task.asked or task.budget, task.shape, "fisher", task.costs, task.round_to)
         kept = {
-            kind: tuple(map(rearrange, getattr(mask, kind), blocks)) for kind, blocks in gradients.items()
+            kind: tuple(
+                rearrange(block, int(np.count_nonzero(layer)))
+                for layer, block in zip(getattr(mask, kind), blocks, strict=True)
+            )
+            for kind, blocks in gradients.items()
         }
         tuned, tuning_windows, tuning_tokens = tune_mask(task, Mask(**kept))
         values = (np.stack(layers)[None] for layers in (tuned.heads, tuned.ff))
@@ -65,17 +74,18 @@ class Fisher:
         )
 
 
-def rearrange(mask, gradients):
-    """Exchange gates of one layer so that |sum of removed gates' gradients|^2 over the examples falls.
+def rearrange(gradients: np.ndarray, kept: int) -> np.ndarray:
+    """One layer's mask [gates] that keeps `kept` gates at a small |sum of removed gates' gradients|^2.
 
-    `mask` [gates], 0 where removed; `gradients` [examples, gates]. Every survivor, in rising order of its
-    own information, is offered a place among the removed; the one whose return then helps most returns.
+    `gradients` [examples, gates]. The gates of least information are removed at first. Then every survivor,
+    in rising order of its own, is offered a place among them; the one whose return then helps most returns.
     """
     import numpy as np
 
-    removed = int(np.count_nonzero(mask == 0))
-    if removed in (0, mask.size):
-        return mask
+    gates = gradients.shape[1]
+    removed = gates - kept
+    if removed in (0, gates):
+        return np.full(gates, bool(kept), np.float32)
     information = np.square(gradients).sum(0)
     order = np.argsort(information, kind="stable")
     members = order[:removed].copy()
@@ -90,6 +100,6 @@ def rearrange(mask, gradients):
         if candidates[leaving] != gate:
             total = with_gate - gradients[:, candidates[leaving]]
             members[leaving] = gate
-    result = np.ones(mask.size, np.float32)
+    result = np.ones(gates, np.float32)
     result[members] = 0
     return result

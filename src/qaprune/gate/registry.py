@@ -41,6 +41,9 @@ BUILT_IN = {
 }
 
 
+OPTIONAL = ("additive", "trains_weights")
+
+
 @dataclass(frozen=True)
 class Scores:
     """What a criterion returns. Higher scores stay.
@@ -106,14 +109,11 @@ class Criterion(Protocol):
     needs_model: bool
     per_budget: bool
     whole_layers: bool
+    additive: bool
+    trains_weights: bool
     version: int
 
     def score(self, task: GateTask) -> Scores: ...
-
-
-def trains_weights(criterion: Criterion) -> bool:
-    """Whether the weights change while gates are scored; criteria that do not say leave them alone."""
-    return getattr(criterion, "trains_weights", False)
 
 
 def criterion_names() -> list[str]:
@@ -121,14 +121,22 @@ def criterion_names() -> list[str]:
     return sorted(BUILT_IN | {point.name: "" for point in entry_points(group=GROUP)})
 
 
+def _complete(criterion: Any) -> Criterion:
+    """What a criterion need not say is no."""
+    for name in OPTIONAL:
+        if not hasattr(criterion, name):
+            setattr(criterion, name, False)
+    return criterion
+
+
 def load_criterion(name: str) -> Criterion:
     """The criterion of that name; an unknown one is answered with what was probably meant."""
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
-        return getattr(import_module(module), attribute)()
+        return _complete(getattr(import_module(module), attribute)())
     for point in entry_points(group=GROUP):
         if point.name == name:
-            return point.load()()
+            return _complete(point.load()())
     close = difflib.get_close_matches(name, criterion_names(), 1)
     hint = f"; did you mean {close[0]!r}?" if close else f"; there are {', '.join(criterion_names())}"
     raise InputError(f"criteria: {name!r} is no known criterion{hint}")

@@ -14,12 +14,12 @@ from safetensors.numpy import load_file, save_file
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import GateTask, Scores, load_criterion, trains_weights
+from qaprune.gate.registry import GateTask, Scores, load_criterion
 from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
 from qaprune.prune.costs import as_shares
 from qaprune.prune.select import costs_of
 
-WEIGHTS = "weights.safetensors"
+TRAINED_WEIGHTS = "weights.safetensors"
 """Beside the scores of a criterion that trains weights: the teacher's tensors as they ended."""
 
 
@@ -46,10 +46,10 @@ def gate(
         task = _with_model(task, spec, inputs)
     began = time.perf_counter()
     scores = criterion.score(task)
-    if trains_weights(criterion):
+    if criterion.trains_weights:
         from safetensors.torch import save_model
 
-        save_model(task.model.to("cpu"), out / WEIGHTS)
+        save_model(task.model.to("cpu"), out / TRAINED_WEIGHTS)
     seconds = time.perf_counter() - began if criterion.needs_model else 0.0
     check_scores(scores, shape, spec["criterion"])
     save_scores(out / "scores.safetensors", scores)

@@ -17,7 +17,7 @@ from qaprune.gate.registry import GateTask
 from qaprune.models import steps
 from qaprune.models.encoder import encoder_layers, ff_output, head_output
 from qaprune.prune.mask import Mask
-from qaprune.train.losses import INPUTS
+from qaprune.train.losses import model_inputs
 
 LARGEST = 10.0
 """A sub-layer whose values leave +-10 keeps 1: its tokens hardly determine them."""
@@ -43,7 +43,7 @@ def tune_mask(task: GateTask, mask: Mask) -> tuple[Mask, int, int]:
     streams, windows, tokens = [], 0, 0
     with torch.no_grad():
         for batch in task.batches(settings["batch_tokens"], settings["tuning_windows"], task.seed):
-            start = steps.encoder_input(model, {name: batch[name] for name in INPUTS if name in batch})
+            start = steps.encoder_input(model, model_inputs(batch))
             streams.append(_Stream(start, batch["attention_mask"].bool(), start.hidden, start.hidden))
             windows += len(batch["input_ids"])
             tokens += int(batch["attention_mask"].sum())

@@ -10,7 +10,7 @@ from torch import nn
 from qaprune.models import steps
 from qaprune.models.cost import head_flops, unit_flops
 from qaprune.models.encoder import encoder_layers, model_shape
-from qaprune.train.losses import INPUTS, gold_loss, mask_padding
+from qaprune.train.losses import gold_loss, mask_padding, model_inputs
 
 
 class Without:
@@ -26,7 +26,7 @@ class Without:
         projection = 2 * length * shape.hidden * shape.heads[0] * shape.head_size
         self.after_heads, self.after_units = (projection + ff) / (heads + ff), ff / 2 / (heads + ff)
         """What is left of a layer's FLOPs behind the heads, and behind the units."""
-        self.start = steps.encoder_input(model, {name: batch[name] for name in INPUTS if name in batch})
+        self.start = steps.encoder_input(model, model_inputs(batch))
         self.layers_run = 0.0
         """Layers computed so far, each a share of a forward pass, by FLOPs."""
         self._enter(0, self.start.hidden)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 ARCHITECTURES = ("bert", "roberta")
+WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,31 @@ def ff_output(layer: nn.Module) -> nn.Module:
     return layer.output.dense
 
 
+def require_weights(checkpoint: Path) -> None:
+    """Refuse a folder without safetensors weights."""
+    if not (checkpoint / WEIGHTS).exists():
+        raise InputError(f"{checkpoint}: no {WEIGHTS}; only safetensors weights are read")
+
+
+def require_span_head(checkpoint: Path) -> None:
+    """Refuse a checkpoint whose weights are not there, not whole, or lack the span head.
+
+    A missing head would be initialised at random.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    require_weights(checkpoint)
+    try:
+        with safe_open(checkpoint / WEIGHTS, "numpy") as file:
+            names = set(file.keys())
+    except SafetensorError as error:
+        raise InputError(
+            f"{checkpoint / WEIGHTS}: not a safetensors file, or cut short ({error})"
+        ) from None
+    if "qa_outputs.weight" not in names:
+        raise InputError(f"{checkpoint}: no span head (qa_outputs); expected a question-answering model")
+
+
 def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None = None) -> nn.Module:
     """Load a question-answering checkpoint in float32; a missing span head is freshly initialised.
 
@@ -82,8 +108,7 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
     import qaprune  # noqa: F401  registers the pruned classes
 
     read_config(checkpoint)
-    if not (checkpoint / "model.safetensors").exists():
-        raise InputError(f"{checkpoint}: no model.safetensors; only safetensors weights are read")
+    require_weights(checkpoint)
     logging.set_verbosity_error()
     logging.disable_progress_bar()
     changes = (

@@ -9,7 +9,7 @@ import numpy as np
 from qaprune.budget import FLOPS, PARAMS, SHARES, Budget
 from qaprune.errors import InputError
 from qaprune.gate.registry import Scores, load_criterion
-from qaprune.models.encoder import EncoderShape
+from qaprune.models.encoder import WEIGHTS, EncoderShape
 from qaprune.prune.costs import Costs, flops_costs, limit_of, parameter_costs
 from qaprune.prune.mask import Mask, full_mask, keep_highest
 from qaprune.prune.search import addable, best_widths
@@ -27,7 +27,7 @@ def costs_of(
     if budget.kind == PARAMS:
         from safetensors import safe_open
 
-        with safe_open(teacher / "model.safetensors", "numpy") as file:
+        with safe_open(teacher / WEIGHTS, "numpy") as file:
             sizes = [np.prod(file.get_slice(name).get_shape()) for name in file.keys()]  # noqa: SIM118
         return parameter_costs(shape, int(sum(sizes)))
     from qaprune.profile.latency import load_costs
@@ -72,7 +72,7 @@ def select(
             )
         widths = _rounded_shares(heads, ff, budget, round_to)
     else:
-        if not getattr(found, "additive", False):
+        if not found.additive:
             heads, ff = addable(heads), addable(ff)
         widths = best_widths(heads, ff, costs, limit_of(budget, costs), round_to)
     return Mask(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from qaprune.budget import SPEEDUP, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
-from qaprune.gate.registry import load_criterion, trains_weights
-from qaprune.gate.stage import WEIGHTS, load_scores
+from qaprune.gate.registry import load_criterion
+from qaprune.gate.stage import TRAINED_WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
-from qaprune.models.encoder import load_model, model_shape
+from qaprune.models.encoder import WEIGHTS, load_model, model_shape
 from qaprune.prune.mask import load_mask, save_mask
 from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
     """The model of a row: its checkpoint, or where only a mask stayed the teacher cut by it."""
-    if (folder / "model.safetensors").exists() or not (folder / "variant.json").exists():
+    if (folder / WEIGHTS).exists() or not (folder / "variant.json").exists():
         return load_model(folder, attention)
     variant = read_variant(folder)
     criterion = variant.get("criterion")
-    if variant["variant"] != "pruned" or (criterion and trains_weights(load_criterion(criterion))):
+    if variant["variant"] != "pruned" or (criterion and load_criterion(criterion).trains_weights):
         return load_model(folder, attention)  # which says what is missing
     point = folder.parents[1] if variant["draw"] else folder
     mask = load_mask(point / "masks" / f"{variant['draw']}.safetensors")
@@ -38,10 +38,10 @@ def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
 
 def load_trained_weights(teacher: nn.Module, gate: Path | None) -> None:
     """Replace the teacher's weights by those that the criterion trained, where it did."""
-    if gate is not None and (gate / WEIGHTS).exists():
+    if gate is not None and (gate / TRAINED_WEIGHTS).exists():
         from safetensors.torch import load_model as load_weights
 
-        load_weights(teacher, gate / WEIGHTS)
+        load_weights(teacher, gate / TRAINED_WEIGHTS)
 
 
 def prune(

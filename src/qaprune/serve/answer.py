@@ -112,8 +112,7 @@ def load(
     """
     from qaprune.data.features import load_tokenizer
     from qaprune.data.sources import fetch_encoder
-    from qaprune.models.encoder import architecture_of, load_model, read_config
-    from qaprune.models.head import require_span_head
+    from qaprune.models.encoder import architecture_of, load_model, read_config, require_span_head
     from qaprune.train.compute import Compute, resolve_device, resolve_dtype
 
     local = Path(checkpoint).expanduser()

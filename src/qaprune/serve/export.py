@@ -51,8 +51,7 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
     missing = [name for name in NEEDED if find_spec(name) is None]
     if missing:
         raise InputError(f"export: {', '.join(missing)} not installed; pip install 'qaprune[onnx]'")
-    from qaprune.models.encoder import load_model
-    from qaprune.models.head import require_span_head
+    from qaprune.models.encoder import load_model, require_span_head
 
     if not checkpoint.is_dir():
         raise InputError(f"{checkpoint}: no such folder; expected a checkpoint")

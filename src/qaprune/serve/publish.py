@@ -11,11 +11,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from qaprune.data.stages import WEIGHTS, copy_tokenizer
+from qaprune.data.stages import copy_tokenizer
 from qaprune.errors import InputError
 from qaprune.models.checkpoint import read_variant
-from qaprune.models.encoder import architecture_of, read_config
-from qaprune.models.head import require_span_head
+from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_span_head
 from qaprune.serve.card import model_card
 from qaprune.serve.folder import new_folder
 from qaprune.stage import read_stage

@@ -9,9 +9,14 @@ from torch.nn import functional
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
+def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What of a labelled batch the model is called with."""
+    return {name: batch[name] for name in INPUTS if name in batch}
+
+
 def span_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """Start and end logits [2, batch, length] in float32, padding at minus infinity."""
-    output = model(**{name: batch[name] for name in INPUTS if name in batch})
+    output = model(**model_inputs(batch))
     return mask_padding(torch.stack([output.start_logits, output.end_logits]), batch)
 
 

@@ -14,8 +14,7 @@ from qaprune.data.sources import fetch_encoder
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
-from qaprune.models.encoder import load_model, read_config
-from qaprune.models.head import require_span_head
+from qaprune.models.encoder import load_model, read_config, require_span_head
 from qaprune.train.compute import start
 from qaprune.train.loop import FitResult, fit
 from qaprune.train.predict import predict_logits
