@@ -22,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
-from qaprune.plan import TEACHER, VERSIONS
+from qaprune.plan import TEACHER
 from qaprune.profile.settings import Setting, fastest
 from qaprune.report.collect import Timings, read_timings
 from qaprune.report.intervals import paired_ratios, speedup_interval
+from qaprune.specs import VERSIONS
 from qaprune.stage import digest, read_stage
 
 WITHIN_CPU, WITHIN_GPU = 5.0, 1.0

@@ -11,8 +11,8 @@ import pytest
 
 from benchmarks import profile_twice
 from benchmarks.profile_twice import OWN_FASTEST, compare, find_inputs, judge, main
-from qaprune.plan import VERSIONS
 from qaprune.report.collect import Timings
+from qaprune.specs import VERSIONS
 from qaprune.stage import digest, read_stage
 from tests.unit.compare_data import scale_samples
 from tests.unit.report_data import write_profile

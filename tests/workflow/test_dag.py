@@ -15,7 +15,8 @@ import yaml
 
 from benchmarks import exact
 from qaprune.config import DEFAULT, load_config, read_yaml
-from qaprune.plan import VERSIONS, make_plan, spec_json
+from qaprune.plan import make_plan, spec_json
+from qaprune.specs import VERSIONS
 from tests.conftest import ROOT
 
 CONFIGS = sorted((ROOT / "config").glob("*.yaml"))

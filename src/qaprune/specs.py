@@ -1,0 +1,198 @@
+"""What each stage is given: the spec of a job holds only the keys that the stage reads. No torch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qaprune.gate.registry import load_criterion
+
+if TYPE_CHECKING:
+    from qaprune.plan import Plan, Run
+
+VERSIONS = {
+    "corpus": 2,
+    "data": 2,
+    "encoder": 1,
+    "features": 2,
+    "latency": 1,
+    "teacher": 3,
+    "gate": 2,
+    "prune": 2,
+    "recover": 3,
+    "evaluate": 1,
+    "profile": 4,
+    "report": 2,
+}
+"""Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
+
+
+MAX_ANSWER_TOKENS = 30
+LATENCY = {"rounds": 30, "warmup": {"least": 5, "most": 20, "cv_percent": 3}}
+"""How the latency table is timed. Not by the profile's rounds: masks hang on the table, and an edit of how
+a run is timed must not train it again."""
+
+
+class Specs:
+    """Builds the specs of a plan's jobs: one method a stage, called with the job's wildcards."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.config = plan.config
+
+    def of(self, stage: str, **names: str) -> dict[str, Any]:
+        """The spec of one job."""
+        return {"version": VERSIONS[stage], **getattr(self, stage)(**names)}
+
+    def corpus(self) -> dict[str, Any]:
+        return {"label": "embedded", **self.config["corpus"]}
+
+    def data(self, dataset: str) -> dict[str, Any]:
+        settings = self.config["datasets"][dataset]
+        full = any(dataset == run.dataset and self.plan.full_dev(run) for run in self.plan.runs)
+        optional = ("train_questions", "holdout_questions", "dev_questions")
+        return {
+            "label": dataset,
+            **{key: settings[key] for key in ("task", "train", "dev", "holdout_share")},
+            **{key: settings.get(key) for key in optional},
+            "full_dev": full,
+        }
+
+    def encoder(self, model: str) -> dict[str, Any]:
+        settings = self.config["models"][model]
+        return {
+            "label": model,
+            "architecture": settings["architecture"],
+            "source": settings["source"],
+            "seed": self.config["corpus"]["seed"],
+        } | ({"weights": False} if self.plan.untrained else {})
+
+    def features(self, model: str, dataset: str) -> dict[str, Any]:
+        return {
+            "label": f"{model}-{dataset}",
+            "architecture": self.config["models"][model]["architecture"],
+            "windows": self.config["datasets"][dataset]["windows"],
+        }
+
+    def _run(self, run: Run) -> dict[str, Any]:
+        dataset = self.config["datasets"][run.dataset]
+        return {
+            "run": {"model": run.model, "dataset": run.dataset, "seed": run.seed},
+            "compute": self.config["compute"],
+            "task": dataset["task"],
+            "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
+        }
+
+    def teacher(self, run: str) -> dict[str, Any]:
+        found = self.plan.run(run)
+        return {
+            "label": run,
+            **self._run(found),
+            "training": self.config["training"]
+            | self.config["datasets"][found.dataset].get("training", {}),
+            "checkpoint": self.config["models"][found.model].get("teachers", {}).get(found.dataset),
+            "teacher_logits": any(
+                "distilled" in point.recovery or self.plan.criterion_settings(point.criterion).get("distil")
+                for point in self.plan.points(found)
+            ),
+        }
+
+    def gate(self, run: str, scoring: str) -> dict[str, Any]:
+        found = self.plan.run(run)
+        point = next(point for point in self.plan.points(found) if point.scoring == scoring)
+        criterion = load_criterion(point.criterion)
+        own = self.plan.criterion_settings(point.criterion)
+        spec = {
+            "label": f"{run} {scoring}",
+            "criterion": point.criterion,
+            "criterion_version": criterion.version,
+            "budget": point.budget if criterion.per_budget else None,
+            "settings": own,
+            "run": self._run(found)["run"],
+        }
+        if criterion.per_budget:
+            spec |= self._choice(found)
+        if criterion.trains_weights:
+            spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
+        return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
+
+    def prune(self, run: str, point: str) -> dict[str, Any]:
+        found = self.plan.run(run)
+        chosen = self.plan.point(found, point)
+        return {
+            "label": f"{run} {point}",
+            **self._run(found),
+            "criterion": chosen.criterion,
+            "budget": chosen.budget,
+            **self._choice(found),
+        }
+
+    def _choice(self, run: Run) -> dict[str, Any]:
+        """What a mask is chosen by, beside scores and budget."""
+        length = self.config["datasets"][run.dataset]["windows"]["length"]
+        multiples = self.config.get("prune", {}).get("round_to")
+        rounded = {"round_to": [multiples.get("heads", 1), multiples.get("ff", 1)]} if multiples else {}
+        return {"length": length} | rounded
+
+    def latency(self, pair: str) -> dict[str, Any]:
+        run = next(run for run in self.plan.runs if run.pair == pair)
+        profile = self.config["profile"]
+        return {
+            "label": pair,
+            "seed": 0,
+            "device": self.config["compute"]["device"],
+            "cell": self.plan.cells(run)[0],
+            "dtype": profile["dtype"][0],
+            "backend": profile["backend"][0],
+            "threads": profile["threads"],
+            **LATENCY,
+        }
+
+    def recover(self, run: str, kind: str, point: str | None = None) -> dict[str, Any]:
+        spent = self.plan.joint_share(self.plan.point(self.plan.run(run), point)) if point else 0.0
+        training = self._recovery_training(kind == "distilled", 1 - spent)
+        label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
+        return {"label": label, **self._run(self.plan.run(run)), "kind": kind, "training": training}
+
+    def _recovery_training(self, distil: bool, share: float = 1.0) -> dict[str, Any]:
+        """Recovery's settings over `share` of its epochs, which a joint criterion divides with recovery."""
+        recovery = self.config["recovery"]
+        training = dict(recovery["training"])
+        if share < 1:
+            training["epochs"] = round(share * training["epochs"], 9)
+        if distil:
+            training |= {key: recovery[key] for key in ("temperature", "weight")}
+        return training
+
+    def evaluate(self, run: str) -> dict[str, Any]:
+        found = self.plan.run(run)
+        dataset = self.config["datasets"][found.dataset]
+        return {
+            "label": run,
+            **self._run(found),
+            "compute": self.config["compute"] | {"threads": self.config["evaluate"]["threads"]},
+            "dev_questions": dataset.get("dev_questions"),
+            "full_dev": self.plan.full_dev(found),
+            "length": self.plan.cells(found)[0]["length"],
+            "stride": dataset["windows"]["stride"],
+        }
+
+    def profile(self, run: str) -> dict[str, Any]:
+        found = self.plan.run(run)
+        dataset = self.config["datasets"][found.dataset]
+        points = self.plan.points(found)
+        return {
+            "label": run,
+            "seed": found.seed,
+            "run": self._run(found)["run"],
+            "device": self.config["compute"]["device"],
+            **self.config["profile"],
+            "cells": self.plan.cells(found),
+            "windows": dataset["windows"],
+            "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
+            "untrained": {"criterion": points[0].criterion, "budgets": [point.budget for point in points]}
+            if self.plan.untrained
+            else None,
+        }
+
+    def report(self) -> dict[str, Any]:
+        return {"label": self.config["name"], "name": self.config["name"], **self.config["report"]}
