@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qaprune.errors import InputError
 
 SHARES, PARAMS, FLOPS, SPEEDUP, LATENCY = "shares", "params", "flops", "speedup", "latency"
-_SHARES = re.compile(r"h(\d+(?:\.\d+)?)-f(\d+(?:\.\d+)?)")
+_SHARES = re.compile(r"h(\d+(?:\.\d+)?)-f(\d+(?:\.\d+)?)(?:-d(\d+(?:\.\d+)?))?")
 _LIMIT = re.compile(r"(params|flops|x|ms)(\d+(?:\.\d+)?)")
 _KINDS = {"params": PARAMS, "flops": FLOPS, "x": SPEEDUP, "ms": LATENCY}
 
@@ -18,8 +18,9 @@ class Budget:
     """What may stay.
 
     `kind` shares: `heads` and `ff` per cent of attention heads and of feed-forward units over the whole
-    model. Other kinds have a `limit` instead: per cent of all parameters (`params`), per cent of the FLOPs
-    of a window (`flops`), a speedup over the unpruned model (`speedup`), milliseconds a batch (`latency`).
+    model, and where `hidden` is given that per cent of the hidden width. Other kinds have a `limit`
+    instead: per cent of all parameters (`params`), per cent of the FLOPs of a window (`flops`), a speedup
+    over the unpruned model (`speedup`), milliseconds a batch (`latency`).
     """
 
     name: str
@@ -27,6 +28,7 @@ class Budget:
     ff: float | None = None
     kind: str = SHARES
     limit: float | None = None
+    hidden: float | None = None
 
     @property
     def timed(self) -> bool:
@@ -35,18 +37,20 @@ class Budget:
 
 
 def parse_budget(name: str) -> Budget:
-    """`h50-f40`: 50 % of the heads and 40 % of the units; `params60`, `flops50`: per cent kept; `x2.0`:
+    """`h50-f40`: 50 % of the heads and 40 % of the units; `h50-f40-d75`: and 75 % of the hidden width;
+    `params60`, `flops50`: per cent kept; `x2.0`:
     twice as fast; `ms8`: 8 milliseconds a batch."""
     if match := _SHARES.fullmatch(str(name)):
-        heads, ff = (float(share) for share in match.groups())
-        for share, kind in ((heads, "heads"), (ff, "feed-forward units")):
-            _check_share(name, share, f"per cent of {kind} kept")
-        return Budget(name, heads, ff)
+        shares = [None if share is None else float(share) for share in match.groups()]
+        for share, kind in zip(shares, ("heads", "feed-forward units", "the hidden width"), strict=True):
+            if share is not None:
+                _check_share(name, share, f"per cent of {kind} kept")
+        return Budget(name, shares[0], shares[1], hidden=shares[2])
     match = _LIMIT.fullmatch(str(name))
     if not match:
         raise InputError(
-            f"budgets: {name!r}: expected per cents kept like 'h50-f40', 'params60' or 'flops50', a "
-            "speedup like 'x2.0', or milliseconds like 'ms8'"
+            f"budgets: {name!r}: expected per cents kept like 'h50-f40', 'h50-f40-d75', 'params60' or "
+            "'flops50', a speedup like 'x2.0', or milliseconds like 'ms8'"
         )
     kind, limit = _KINDS[match[1]], float(match[2])
     if kind in (PARAMS, FLOPS):

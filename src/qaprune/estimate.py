@@ -91,7 +91,7 @@ def share_left(point: Point) -> float:
     """Roughly the share of layer weights that a budget keeps (heads are a third of a layer)."""
     budget = parse_budget(point.budget)
     if budget.kind == SHARES:
-        return (budget.heads + 2 * budget.ff) / 300
+        return (budget.heads + 2 * budget.ff) / 300 * (budget.hidden or 100) / 100
     if budget.kind == SPEEDUP:
         return 1 / budget.limit
     # Milliseconds say nothing before they are measured.

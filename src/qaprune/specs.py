@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qaprune.budget import parse_budget
 from qaprune.gate.registry import load_criterion
 
 if TYPE_CHECKING:
@@ -111,6 +112,12 @@ class Specs:
         }
         if criterion.per_budget:
             spec |= self._choice(found)
+        elif any(
+            parse_budget(other.budget).hidden
+            for other in self.plan.points(found)
+            if other.scoring == scoring
+        ):
+            spec["hidden"] = True
         if criterion.trains_weights:
             spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
         return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
@@ -130,8 +137,10 @@ class Specs:
         """What a mask is chosen by, beside scores and budget."""
         length = self.config["datasets"][run.dataset]["windows"]["length"]
         multiples = self.config.get("prune", {}).get("round_to")
-        rounded = {"round_to": [multiples.get("heads", 1), multiples.get("ff", 1)]} if multiples else {}
-        return {"length": length} | rounded
+        if not multiples:
+            return {"length": length}
+        rounded = [multiples.get("heads", 1), multiples.get("ff", 1)]
+        return {"length": length, "round_to": rounded + [multiples["hidden"]] * ("hidden" in multiples)}
 
     def latency(self, pair: str) -> dict[str, Any]:
         run = next(run for run in self.plan.runs if run.pair == pair)

@@ -70,6 +70,8 @@ def test_import_order_does_not_matter(sliced, tmp_path, imports):
         ("heads_per_layer", [4, 4, 5]),
         ("ff_per_layer", "wide"),
         ("ff_per_layer", [1, -1, 1]),
+        ("hidden_width", 33),
+        ("hidden_width", 0),
     ],
 )
 def test_a_config_that_no_slicing_made_is_refused(sliced, tmp_path, key, value):

@@ -13,10 +13,11 @@ from qaprune.errors import InputError
 from qaprune.gate.gates import gated
 from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion
 from qaprune.gate.stage import check_scores
-from qaprune.models.encoder import model_shape
+from qaprune.models.encoder import EncoderShape, hidden_norms, model_shape
 from qaprune.prune.costs import as_shares, flops_costs
 from qaprune.prune.mask import Mask
-from qaprune.prune.select import select
+from qaprune.prune.select import costs_of, select
+from qaprune.prune.slice import slice_model
 from qaprune.train.batches import train_batches
 from qaprune.train.losses import span_loss
 from tests.conftest import make_features, make_model
@@ -38,6 +39,8 @@ LOOKS_AT_WEIGHTS = [name for name in BUILT_IN if load_criterion(name).needs_mode
 JOINT = [name for name in BUILT_IN if load_criterion(name).trains_weights]
 TRAINING = {"epochs": 8, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
 BUDGET = parse_budget("h75-f75")
+NARROW = parse_budget("h75-f75-d75")
+SINGLE_GATES = [name for name in BUILT_IN if not load_criterion(name).whole_layers]
 
 
 def run(
@@ -51,6 +54,7 @@ def run(
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows, logits)
 
+    more.setdefault("hidden", budget.hidden is not None)
     task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches, **more)
     if load_criterion(name).trains_weights:
         distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
@@ -128,6 +132,61 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
     mask = mask_of(scores, model, name, BUDGET)
     assert mask.heads[1][2] == 0
     assert mask.ff[1][7] == 0
+
+
+@pytest.mark.parametrize("name", SINGLE_GATES)
+def test_the_hidden_width_is_cut_where_the_budget_says_so(name):
+    budget = parse_budget("h50-f50-d25")
+    scores, model = run(name, budget=budget)
+    again, _ = run(name, budget=budget)
+    check_scores(scores, model_shape(model), name)
+    assert np.array_equal(scores.hidden, again.hidden)
+    mask = mask_of(scores, model, name, budget)
+    assert np.count_nonzero(mask.hidden) == 8
+    assert [sum(widths) for widths in mask.widths()] == [6, 36]
+    assert model_shape(slice_model(model, mask)).hidden == 8
+    costs = flops_costs(model_shape(model), 32)
+    rounded = select(scores, 0, budget, model_shape(model), name, costs, (1, 1, 5))
+    assert scores.decided or np.count_nonzero(rounded.hidden) == 5
+
+
+@pytest.mark.parametrize("name", SINGLE_GATES)
+def test_heads_and_units_are_scored_the_same_with_hidden_gates_beside(name):
+    """Of criteria that look at one gate at a time."""
+    plain, _ = run(name)
+    beside, _ = run(name, hidden=True) if not load_criterion(name).per_budget else run(name)
+    for kind in ("heads", "ff"):
+        assert np.array_equal(getattr(plain, kind), getattr(beside, kind))
+
+
+def test_scores_without_a_hidden_width_cannot_meet_its_budget():
+    scores, model = run("gain")
+    with pytest.raises(InputError, match="'h75-f75-d75': criterion 'gain' gives no scores of hidden"):
+        mask_of(scores, model, "gain", NARROW)
+
+
+def test_whole_layers_come_nearest_to_a_narrowed_budget():
+    """Attention scores cost the same at any hidden width: half of it leaves more than half of the FLOPs."""
+    shape = EncoderShape(64, 16, (4,) * 8, (64,) * 8)
+    scores = load_criterion("first_layers").score(GateTask(shape, {}, 0))
+    for name, layers in (("h100-f100-d50", 5), ("h50-f50-d50", 2)):
+        costs = costs_of(parse_budget(name), shape, 32, None, None)
+        mask = select(scores, 0, parse_budget(name), shape, "first_layers", costs)
+        assert sum(width > 0 for width in mask.widths()[0]) == layers
+        assert mask.hidden is None
+
+
+@pytest.mark.parametrize("name", LOOKS_AT_WEIGHTS)
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_dead_hidden_dimensions_are_removed_at_a_quarter_cut(name, architecture, trained_weights):
+    """Dead is a dimension that no LayerNorm puts anything out in: nothing ever reads it."""
+    model = make_model(architecture)
+    model.load_state_dict(trained_weights[architecture])
+    with torch.no_grad():
+        for norm in hidden_norms(model):
+            norm.weight[[5, 20]] = norm.bias[[5, 20]] = 0
+    scores, _ = run(name, architecture, model, NARROW)
+    assert mask_of(scores, model, name, NARROW).hidden[[5, 20]].tolist() == [0, 0]
 
 
 def test_uniform_takes_every_layer_alike():

@@ -138,6 +138,8 @@ def test_a_limit_out_of_reach_says_what_can_be_reached(name, message):
     ("name", "message"),
     [
         ("flops0", "per cent of flops kept must be above 0"),
+        ("h50-f50-d0", "per cent of the hidden width kept must be above 0"),
+        ("h50-d50", "expected per cents kept like"),
         ("params101", "at most 100"),
         ("x0.5", "a speedup must be at least 1"),
         ("ms0", "milliseconds must be above 0"),

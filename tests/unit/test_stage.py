@@ -229,6 +229,10 @@ def test_mask_files_come_back_and_broken_ones_are_refused(tmp_path):
         np.array_equal(a, b)
         for a, b in zip((*mask.heads, *mask.ff), (*loaded.heads, *loaded.ff), strict=True)
     )
+    assert loaded.hidden is None
+    hidden = np.array([0, 0.25] * (SHAPE.hidden // 2), np.float32)
+    save_mask(tmp_path / "h.safetensors", Mask(mask.heads, mask.ff, hidden), {})
+    assert np.array_equal(load_mask(tmp_path / "h.safetensors").hidden, hidden)
     (tmp_path / "m.safetensors").write_bytes((tmp_path / "m.safetensors").read_bytes()[:-10])
     with pytest.raises(InputError, match="not a safetensors mask file"):
         load_mask(tmp_path / "m.safetensors")

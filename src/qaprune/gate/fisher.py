@@ -10,7 +10,8 @@ costs about (1 - m)' I (1 - m).
    output back to the teacher's in the least-squares sense (`tuning.py`).
 
 Own choices: gradients of single examples, as the formula says, not of mini-batches; a gate without any
-information is removed for good; ridge regression towards 1 of strength `damping` in place of damped LSMR.
+information is removed for good; ridge regression towards 1 of strength `damping` in place of damped LSMR;
+hidden dimensions are searched and rearranged alike (all in one block) and not tuned.
 Cost: one forward and one backward pass over `windows` windows, and two forward passes over
 `tuning_windows`, which count as two thirds of such a pass. It runs once for each budget.
 """
@@ -43,34 +44,36 @@ class Fisher:
         from qaprune.prune.mask import Mask
         from qaprune.prune.select import select
 
-        found: dict[str, list] = {"heads": [], "ff": []}
+        found: dict[str, list] = {}
         windows = tokens = 0
         for batch in gate_gradients(task):
-            found["heads"].append(batch.heads.cpu())
-            found["ff"].append(batch.ff.cpu())
-            windows += len(batch.heads)
+            for kind, parts in batch.by_kind.items():
+                found.setdefault(kind, []).append(parts.cpu())
+            windows += len(batch.by_kind["heads"])
             tokens += batch.tokens
-        gradients = {  # [layers, examples, gates]
-            kind: torch.cat(parts).movedim(1, 0).double().numpy() for kind, parts in found.items()
-        }
-        scores = Scores(**{kind: np.square(parts).sum(1)[None] for kind, parts in gradients.items()})
+        gradients = {kind: torch.cat(parts).double().numpy() for kind, parts in found.items()}
+        scores = Scores(**{kind: np.square(examples).sum(0)[None] for kind, examples in gradients.items()})
         mask = select(scores, 0, task.asked or task.budget, task.shape, "fisher", task.costs, task.round_to)
-        kept = {
+        layers = {
             kind: tuple(
-                rearrange(block, int(np.count_nonzero(layer)))
-                for layer, block in zip(getattr(mask, kind), blocks, strict=True)
+                rearrange(gradients[kind][:, number], int(np.count_nonzero(layer)))
+                for number, layer in enumerate(getattr(mask, kind))
             )
-            for kind, blocks in gradients.items()
+            for kind in ("heads", "ff")
         }
-        tuned, tuning_windows, tuning_tokens = tune_mask(task, Mask(**kept))
-        values = (np.stack(layers)[None] for layers in (tuned.heads, tuned.ff))
+        hidden = None
+        if mask.hidden is not None:
+            hidden = rearrange(gradients["hidden"], int(np.count_nonzero(mask.hidden)))
+        tuned, tuning_windows, tuning_tokens = tune_mask(task, Mask(**layers, hidden=hidden))
         return Scores(
             scores.heads.astype(np.float32),
             scores.ff.astype(np.float32),
-            *values,
+            *(np.stack(kind)[None] for kind in (tuned.heads, tuned.ff)),
             passes=windows + 2 * tuning_windows / 3,
             tokens=tokens + tuning_tokens,
             decided=True,
+            hidden=None if hidden is None else scores.hidden.astype(np.float32),
+            hidden_values=None if hidden is None else hidden[None],
         )
 
 

@@ -14,11 +14,13 @@ from qaprune.train.losses import span_loss
 
 @dataclass(frozen=True)
 class GateGradients:
-    """dL/dg at g = 1 of one batch: `heads` [examples, layers, heads], `ff` [examples, layers, units];
-    `tokens` that the pass read."""
+    """dL/dg at g = 1 of one batch, and the `tokens` that the pass read.
 
-    heads: torch.Tensor
-    ff: torch.Tensor
+    `by_kind`: `heads` [examples, layers, heads], `ff` [examples, layers, units] and, where the task asks
+    for it, `hidden` [examples, hidden width].
+    """
+
+    by_kind: dict[str, torch.Tensor]
     tokens: int
 
 
@@ -37,12 +39,13 @@ def gate_gradients(task: GateTask) -> Iterator[GateGradients]:
                 [torch.ones(size, width, device=device, requires_grad=True) for width in widths]
                 for widths in (shape.heads, shape.ff)
             )
-            gates.set(heads, ff)
+            hidden = [torch.ones(size, shape.hidden, device=device, requires_grad=True)] * task.hidden
+            gates.set(heads, ff, *hidden)
             # Summed over the batch, so that the gradient of an example's own gates is that example's.
             loss = span_loss(model, batch) * size
-            found = torch.autograd.grad(loss, heads + ff)
-            yield GateGradients(
-                torch.stack(found[: shape.layers], 1),
-                torch.stack(found[shape.layers :], 1),
-                int(batch["attention_mask"].sum()),
-            )
+            found = torch.autograd.grad(loss, heads + ff + hidden)
+            by_kind = {
+                "heads": torch.stack(found[: shape.layers], 1),
+                "ff": torch.stack(found[shape.layers : 2 * shape.layers], 1),
+            } | dict(zip(("hidden",), found[2 * shape.layers :], strict=False))
+            yield GateGradients(by_kind, int(batch["attention_mask"].sum()))

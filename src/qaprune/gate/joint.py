@@ -11,7 +11,7 @@ import torch
 from qaprune.errors import InputError
 from qaprune.gate.gates import Gates, gated
 from qaprune.gate.magnitude import Magnitude
-from qaprune.gate.registry import GateTask, Scores
+from qaprune.gate.registry import KINDS, GateTask, Scores
 from qaprune.train.loop import make_optimizer, schedule, training_loss
 from qaprune.train.losses import span_logits
 
@@ -61,10 +61,9 @@ def train_jointly(task: GateTask, joint: JointGates, name: str) -> Scores:
             for group in weights.param_groups:
                 group["lr"] = training["lr"] * factor
             joint.before(gates, progress)
-            gates.set(
-                [value * part for value, part in zip(gates.heads, alive[0], strict=True)],
-                [value * part for value, part in zip(gates.ff, alive[1], strict=True)],
-            )
+            for kind, part in alive.items():
+                values = getattr(gates, kind)
+                setattr(gates, kind, values * part if kind == "hidden" else _times(values, part))
             with task.autocast():
                 logits = span_logits(model, batch)
             loss = loss_of(logits, batch) + joint.penalty(progress)
@@ -85,15 +84,20 @@ def train_jointly(task: GateTask, joint: JointGates, name: str) -> Scores:
                 task.log(f"{name} {20 * reported} %: loss {loss.item():.3f}, {joint.describe()}")
     model.eval()
     scores = joint.scores(windows, tokens)
-    ranked = (
-        np.where(part.cpu().numpy() > 0, layers, layers.min() - 1)
-        for part, layers in zip(alive, (scores.heads, scores.ff), strict=True)
-    )
-    return replace(scores, **dict(zip(("heads", "ff"), ranked, strict=True)))
+    ranked = {}
+    for kind, part in alive.items():
+        found = getattr(scores, kind)
+        ranked[kind] = np.where(part.cpu().numpy() > 0, found, found.min() - 1)
+    return replace(scores, **ranked)
 
 
-def _alive(task: GateTask) -> tuple[torch.Tensor, torch.Tensor]:
-    """1 for each head [layers, heads] and unit [layers, units] whose weights add anything, else 0."""
+def _times(values: list[torch.Tensor], layers: torch.Tensor) -> list[torch.Tensor]:
+    return [value * layer for value, layer in zip(values, layers, strict=True)]
+
+
+def _alive(task: GateTask) -> dict[str, torch.Tensor]:
+    """By kind, 1 for each gate whose weights add anything, else 0; of the shapes of the gates."""
     weight = next(task.model.parameters())
     found = Magnitude().score(task)
-    return tuple(torch.from_numpy(layers[0] > 0).to(weight) for layers in (found.heads, found.ff))
+    kinds = KINDS if task.hidden else KINDS[:2]
+    return {kind: torch.from_numpy(getattr(found, kind)[0] > 0).to(weight) for kind in kinds}

@@ -1,4 +1,4 @@
-"""Hard-concrete gates on all heads and units, and the Lagrangian that drives them to a budget."""
+"""Hard-concrete gates of all kinds, and the Lagrangian that drives them to a budget."""
 
 from __future__ import annotations
 
@@ -12,35 +12,37 @@ from qaprune.gate.hard_concrete import (
     sample_gates,
     sparsity_penalty,
 )
-from qaprune.gate.registry import GateTask, Scores
+from qaprune.gate.registry import KINDS, VALUES, GateTask, Scores, gate_shapes, shares_of
+
+HIDDEN_START = 4.0
+"""log_alpha of hidden dimensions at first: one sampled shut is missing in every layer at once."""
 
 
 class L0Gates:
     """log_alpha of every gate, and the multipliers, which climb while everything else descends.
 
-    `parameters` are the log_alphas [layers, heads] and [layers, units]; their optimizer is the caller's.
+    `parameters` are the log_alphas [layers, heads], [layers, units] and, where the task asks for them,
+    [hidden width]; their optimizer is the caller's.
     """
 
     def __init__(self, task: GateTask):
-        shape, settings = task.shape, task.settings
+        settings = task.settings
         device = next(task.model.parameters()).device
+        starts = (settings["init_heads"], settings["init_ff"], settings.get("init_hidden", HIDDEN_START))
         self.parameters = [
-            torch.full((shape.layers, width), start, device=device, requires_grad=True)
-            for width, start in (
-                (shape.heads[0], settings["init_heads"]),
-                (shape.ff[0], settings["init_ff"]),
-            )
+            torch.full(gates, start, device=device, requires_grad=True)
+            for gates, start in zip(gate_shapes(task), starts, strict=False)
         ]
         self.warmup = settings["warmup"]
-        self.budget = torch.tensor([task.budget.heads, task.budget.ff], device=device) / 100
-        self.multipliers = torch.zeros(2, 2, device=device, requires_grad=True)
+        self.budget = torch.tensor(shares_of(task), device=device) / 100
+        self.multipliers = torch.zeros(2, len(self.parameters), device=device, requires_grad=True)
         self.ascent = torch.optim.Adam([self.multipliers], lr=settings["lr"], maximize=True)
         self.generator = torch.Generator().manual_seed(task.seed)
-        self.shares = torch.ones(2)
+        self.shares = torch.ones(len(self.parameters))
 
     def before(self, gates: Gates, progress: float = 0.0) -> None:
         """Put one sample of every gate in place."""
-        gates.set(*(sample_gates(layers, self.generator) for layers in self.parameters))
+        gates.set(*(sample_gates(kind, self.generator) for kind in self.parameters))
 
     def penalty(self, progress: float) -> torch.Tensor:
         """The Lagrangian when `progress` of the training is done: the target falls over `warmup` of it."""
@@ -62,11 +64,14 @@ class L0Gates:
 
     def describe(self) -> str:
         """The expected shares, for the log."""
-        return "open heads and units " + " ".join(f"{share:.0%}" for share in self.shares.tolist())
+        kinds = "heads, units and dimensions" if len(self.parameters) > 2 else "heads and units"
+        return f"open {kinds} " + " ".join(f"{share:.0%}" for share in self.shares.tolist())
 
     def scores(self, windows: int, tokens: int) -> Scores:
         """log_alpha as scores, deterministic gates as values."""
-        found = [layers.detach() for layers in self.parameters]
-        arrays = [layers.cpu().numpy()[None] for layers in found]
-        values = [gate_value(layers).cpu().numpy()[None] for layers in found]
-        return Scores(*arrays, *values, passes=windows, tokens=tokens)
+        found = [kind.detach() for kind in self.parameters]
+        arrays = {name: kind.cpu().numpy()[None] for name, kind in zip(KINDS, found, strict=False)}
+        values = {
+            name: gate_value(kind).cpu().numpy()[None] for name, kind in zip(VALUES, found, strict=False)
+        }
+        return Scores(**arrays, **values, passes=windows, tokens=tokens)

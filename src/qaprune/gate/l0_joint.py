@@ -1,11 +1,12 @@
-"""L0 gates with the weights training along (Xia, Zhong and Chen 2022, CoFi, over heads and units alone).
+"""L0 gates with the weights training along (Xia, Zhong and Chen 2022, CoFi).
 
 Gates and Lagrangian as in `l0.py`; the weights are trained in the same steps, with distillation from the
 teacher's logits if `distil` is set. The target falls linearly to the budget over the first `warmup` share.
 Survivors keep their deterministic values.
 
 Cost: forward and backward passes with weight gradients; they come out of recovery's budget (`share` of its
-epochs). Own choices: no gates on whole sub-layers or the hidden width, no layer-wise distillation.
+epochs). Own choices: no gates on whole sub-layers, on the hidden width only where the budget cuts it; no
+layer-wise distillation.
 """
 
 from __future__ import annotations

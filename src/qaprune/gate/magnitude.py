@@ -1,14 +1,22 @@
 """Magnitude of the weights, taken part by part (Han et al. 2015; structured as in Li et al. 2017).
 
 A head adds W_o W_v x to the residual stream, a unit w_out f(w_in x): its score is the Frobenius norm of
-that product, ||W_o W_v|| or ||w_out|| ||w_in||. Own choices: a product does not change when scale moves
-from one matrix to the other, as a sum of norms would; queries, keys and biases do not count; no
-normalisation by layer. Cost: no pass at all.
+that product, ||W_o W_v|| or ||w_out|| ||w_in||. A hidden dimension is written by LayerNorms, with (w, b),
+and read by the columns C of the matrices behind each: ||(w, b)|| ||C||, squares summed over LayerNorms.
+
+Own choices: a product does not change when scale moves from one matrix to the other, as a sum of norms
+would; queries, keys, biases and the residual path do not count; no normalisation by layer. Cost: no pass.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qaprune.gate.registry import GateTask, Scores
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 class Magnitude:
@@ -36,4 +44,19 @@ class Magnitude:
                 heads.append((inner * outer).sum((1, 2)).clamp(min=0).sqrt())
                 norms = layer.intermediate.dense.weight.double().norm(dim=1)
                 ff.append(norms * ff_output(layer).weight.double().norm(dim=0))
-        return Scores(*(torch.stack(kind).cpu().numpy().astype(np.float32)[None] for kind in (heads, ff)))
+            found = {"heads": torch.stack(heads), "ff": torch.stack(ff)}
+            if task.hidden:
+                found["hidden"] = _hidden(task.model)
+        arrays = {kind: norms.cpu().numpy().astype(np.float32)[None] for kind, norms in found.items()}
+        return Scores(**arrays)
+
+
+def _hidden(model: nn.Module) -> torch.Tensor:
+    """Of every dimension of the residual stream [hidden width]."""
+    from qaprune.models.encoder import hidden_norms, hidden_readers
+
+    return sum(
+        (norm.weight.double().square() + norm.bias.double().square())
+        * sum(reader.weight.double().square().sum(0) for reader in readers)
+        for norm, readers in zip(hidden_norms(model), hidden_readers(model), strict=True)
+    ).sqrt()

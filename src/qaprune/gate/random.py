@@ -18,9 +18,10 @@ class Random:
     def score(self, task: GateTask) -> Scores:
         """Draw `d` is seeded by (seed, d) alone: more draws leave the earlier ones as they were."""
         shape = task.shape
-        heads, ff = [], []
+        heads, ff, hidden = [], [], []
         for draw in range(task.settings["draws"]):
             generator = np.random.default_rng([task.seed, draw])
             heads.append(generator.random((shape.layers, shape.heads[0]), dtype=np.float32))
             ff.append(generator.random((shape.layers, shape.ff[0]), dtype=np.float32))
-        return Scores(np.stack(heads), np.stack(ff))
+            hidden.append(generator.random(shape.hidden, dtype=np.float32))
+        return Scores(np.stack(heads), np.stack(ff), hidden=np.stack(hidden) if task.hidden else None)

@@ -42,6 +42,9 @@ BUILT_IN = {
 
 
 OPTIONAL = ("additive", "trains_weights")
+KINDS = ("heads", "ff", "hidden")
+"""What gates stand on; the third only where a task asks for it."""
+VALUES = ("head_values", "ff_values", "hidden_values")
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,12 @@ class Scores:
     """What a criterion returns. Higher scores stay.
 
     `heads` [draws, layers, heads] and `ff` [draws, layers, units]: one draw unless the criterion is
-    random. `head_values`, `ff_values`: what survivors are multiplied by, of the same shapes, where the
-    criterion says. `passes` counts forward-plus-backward passes over a window (a forward pass alone is a
-    third of one), `tokens` what they read. `decided`: the values are the mask itself, 0 where removed.
+    random. `hidden` [draws, hidden width] where the task asks for it. `head_values`, `ff_values`,
+    `hidden_values`: what survivors are multiplied by, of the same shapes, where the criterion says.
+    `decided`: the values are the mask itself, 0 where removed.
+
+    `passes` counts forward-plus-backward passes over a window (a forward pass alone is a third of one),
+    `tokens` what they read.
     """
 
     heads: np.ndarray
@@ -61,6 +67,8 @@ class Scores:
     passes: float = 0
     tokens: int = 0
     decided: bool = False
+    hidden: np.ndarray | None = None
+    hidden_values: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -71,8 +79,8 @@ class GateTask:
     most `tokens` tokens, shuffled by seed, endlessly where `windows` is None. `autocast()` is the context
     of mixed-precision passes on this device. `log(line)` reports.
 
-    `budget` is in shares, whatever unit was `asked` for in; `costs` and `round_to` are what a mask within
-    the budget is chosen by (`prune.select`).
+    `hidden`: whether the hidden width is scored too. `budget` is in shares, whatever unit was `asked` for
+    in; `costs` and `round_to` are what a mask within the budget is chosen by (`prune.select`).
 
     For a criterion that trains weights, `training` is recovery's schedule over the share of its epochs that
     the criterion may spend, and `epoch_tokens` what an epoch reads; with a temperature in `training` the
@@ -91,7 +99,21 @@ class GateTask:
     epoch_tokens: int = 0
     asked: Budget | None = None
     costs: Costs | None = None
-    round_to: tuple[int, int] = (1, 1)
+    round_to: tuple[int, ...] = (1, 1, 1)
+    hidden: bool = False
+
+
+def gate_shapes(task: GateTask) -> list[tuple[int, ...]]:
+    """Shapes of the gates of each of the task's kinds: one row a layer, hidden dimensions in one."""
+    shape = task.shape
+    shapes = [(shape.layers, shape.heads[0]), (shape.layers, shape.ff[0]), (shape.hidden,)]
+    return shapes if task.hidden else shapes[:2]
+
+
+def shares_of(task: GateTask) -> list[float]:
+    """Per cent to keep of each of the task's kinds."""
+    shares = [task.budget.heads, task.budget.ff, task.budget.hidden]
+    return shares if task.hidden else shares[:2]
 
 
 class Criterion(Protocol):

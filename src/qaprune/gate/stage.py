@@ -14,10 +14,10 @@ from safetensors.numpy import load_file, save_file
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import GateTask, Scores, load_criterion
+from qaprune.gate.registry import KINDS, VALUES, GateTask, Scores, load_criterion
 from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
 from qaprune.prune.costs import as_shares
-from qaprune.prune.select import costs_of
+from qaprune.prune.select import costs_of, multiples
 
 TRAINED_WEIGHTS = "weights.safetensors"
 """Beside the scores of a criterion that trains weights: the teacher's tensors as they ended."""
@@ -26,12 +26,12 @@ TRAINED_WEIGHTS = "weights.safetensors"
 def gate(
     spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Write `scores.safetensors`: heads [draws, layers, heads] and ff [draws, layers, units]; a criterion
-    that trains weights leaves those beside them.
+    """Write `scores.safetensors`: heads [draws, layers, heads], ff [draws, layers, units] and, where a
+    budget asks for it, hidden [draws, hidden width]; a criterion that trains weights leaves those beside.
     """
     criterion = load_criterion(spec["criterion"])
     shape = shape_of_config(read_config(inputs["teacher"]))
-    task = GateTask(shape, spec["settings"], spec["run"]["seed"], log=log)
+    task = GateTask(shape, spec["settings"], spec["run"]["seed"], log=log, hidden=spec.get("hidden", False))
     if spec["budget"]:
         asked = parse_budget(spec["budget"])
         costs = costs_of(asked, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
@@ -40,7 +40,8 @@ def gate(
             budget=as_shares(asked, costs),
             asked=asked,
             costs=costs,
-            round_to=tuple(spec.get("round_to") or (1, 1)),
+            round_to=multiples(spec),
+            hidden=asked.hidden is not None,
         )
     if criterion.needs_model:
         task = _with_model(task, spec, inputs)
@@ -91,18 +92,13 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
 
 def check_scores(scores: Scores, shape: EncoderShape, name: str) -> None:
     """Refuse scores of another shape or that are not numbers: the contract of every criterion."""
-    widths = {
-        "heads": shape.heads[0],
-        "ff": shape.ff[0],
-        "head_values": shape.heads[0],
-        "ff_values": shape.ff[0],
-    }
-    for kind, width in widths.items():
+    expected_shapes = ((shape.layers, shape.heads[0]), (shape.layers, shape.ff[0]), (shape.hidden,))
+    for kind, gates in zip(KINDS + VALUES, expected_shapes * 2, strict=True):
         array = getattr(scores, kind)
         if array is None:
             continue
-        if array.ndim != 3 or array.shape[1:] != (shape.layers, width) or not len(array):
-            expected = f"[draws, {shape.layers}, {width}]"
+        if array.shape[1:] != gates or not len(array):
+            expected = f"[draws, {', '.join(map(str, gates))}]"
             raise InputError(
                 f"criteria: {name}: {kind}: expected shape {expected}, got {list(array.shape)}"
             )
@@ -110,12 +106,9 @@ def check_scores(scores: Scores, shape: EncoderShape, name: str) -> None:
             raise InputError(f"criteria: {name}: {kind}: scores are not all numbers")
 
 
-_ARRAYS = ("heads", "ff", "head_values", "ff_values")
-
-
 def save_scores(path: Path, scores: Scores) -> None:
     """Write the arrays that are there, float32."""
-    arrays = {name: getattr(scores, name) for name in _ARRAYS if getattr(scores, name) is not None}
+    arrays = {name: getattr(scores, name) for name in KINDS + VALUES if getattr(scores, name) is not None}
     tensors = {name: np.ascontiguousarray(array, np.float32) for name, array in arrays.items()}
     save_file(tensors | {"decided": np.array([scores.decided], np.uint8)}, path)
 

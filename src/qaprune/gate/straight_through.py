@@ -5,20 +5,19 @@ from __future__ import annotations
 import torch
 
 from qaprune.gate.gates import Gates
-from qaprune.gate.registry import GateTask, Scores
+from qaprune.gate.registry import KINDS, GateTask, Scores, gate_shapes, shares_of
 
 
 class StraightThroughGates:
     """Scores S of every gate, from zero; the highest are open, over all layers of a kind."""
 
     def __init__(self, task: GateTask):
-        shape, settings = task.shape, task.settings
+        settings = task.settings
         device = next(task.model.parameters()).device
         self.parameters = [
-            torch.zeros(shape.layers, widths[0], device=device, requires_grad=True)
-            for widths in (shape.heads, shape.ff)
+            torch.zeros(gates, device=device, requires_grad=True) for gates in gate_shapes(task)
         ]
-        self.wanted = (task.budget.heads / 100, task.budget.ff / 100)
+        self.wanted = [share / 100 for share in shares_of(task)]
         self.first, self.last = settings["warmup"], 1 - settings["cooldown"]
 
     def before(self, gates: Gates, progress: float) -> None:
@@ -43,8 +42,8 @@ class StraightThroughGates:
 
     def scores(self, windows: int, tokens: int) -> Scores:
         """S as scores; survivors count fully."""
-        heads, ff = (scores.detach().cpu().numpy()[None] for scores in self.parameters)
-        return Scores(heads, ff, passes=windows, tokens=tokens)
+        found = (scores.detach().cpu().numpy()[None] for scores in self.parameters)
+        return Scores(**dict(zip(KINDS, found, strict=False)), passes=windows, tokens=tokens)
 
 
 def highest(scores: torch.Tensor, share: float) -> torch.Tensor:

@@ -12,7 +12,7 @@ from qaprune.gate.registry import GateTask, Scores
 
 
 class Uniform:
-    """Keep the first heads and units of each layer."""
+    """Keep the first heads and units of each layer, and the first hidden dimensions."""
 
     needs_model = False
     per_budget = False
@@ -25,4 +25,5 @@ class Uniform:
             np.stack([-np.arange(width, dtype=np.float32) for width in widths])[None]
             for widths in (task.shape.heads, task.shape.ff)
         )
-        return Scores(heads, ff)
+        hidden = -np.arange(task.shape.hidden, dtype=np.float32)[None] if task.hidden else None
+        return Scores(heads, ff, hidden=hidden)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from qaprune.gate.gates import gated
 from qaprune.models import steps
 from qaprune.models.cost import head_flops, unit_flops
 from qaprune.models.encoder import encoder_layers, model_shape
@@ -65,8 +66,21 @@ class Without:
         self.layers_run += self.after_units
         return self._finish(steps.after_units(self.layers[self.at], outputs, self.middle))
 
+    def without_hidden(self, dimensions: Sequence[int]) -> float:
+        """With these hidden dimensions closed: nothing of what is kept can be used."""
+        opened = torch.ones(self.start.hidden.shape[-1], device=self.start.hidden.device)
+        opened[torch.as_tensor(dimensions)] = 0
+        with gated(self.model) as gates:
+            gates.hidden = opened
+            start = steps.encoder_input(self.model, model_inputs(self.batch))
+            hidden = steps.run_layers(self.model, 0, start.hidden, start)
+        self.layers_run += len(self.layers)
+        return self._loss_of(hidden)
+
     def _finish(self, hidden: torch.Tensor) -> float:
         self.layers_run += len(self.layers) - self.at - 1
-        hidden = steps.run_layers(self.model, self.at + 1, hidden, self.start)
+        return self._loss_of(steps.run_layers(self.model, self.at + 1, hidden, self.start))
+
+    def _loss_of(self, hidden: torch.Tensor) -> float:
         logits = self.model.qa_outputs(hidden).movedim(-1, 0)
         return gold_loss(mask_padding(logits, self.batch), self.batch).item()

@@ -43,5 +43,5 @@ def kept_shares(shape: EncoderShape, config: dict[str, Any]) -> dict[str, float]
     return {
         "heads_kept": round(100 * sum(shape.heads) / (layers * config["num_attention_heads"]), 3),
         "ff_kept": round(100 * sum(shape.ff) / (layers * config["intermediate_size"]), 3),
-        "hidden_kept": 100.0,
+        "hidden_kept": round(100 * shape.hidden / config["hidden_size"], 3),
     }

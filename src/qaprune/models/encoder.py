@@ -18,7 +18,8 @@ WEIGHTS = "model.safetensors"
 
 @dataclass(frozen=True)
 class EncoderShape:
-    """Widths of an encoder: `heads[i]` heads of `head_size` and `ff[i]` feed-forward units in layer i."""
+    """Widths of an encoder: `heads[i]` heads of `head_size` and `ff[i]` feed-forward units in layer i;
+    `hidden` dimensions in the residual stream."""
 
     hidden: int
     head_size: int
@@ -34,7 +35,7 @@ def shape_of_config(config: dict[str, Any]) -> EncoderShape:
     """The shape that a checkpoint's `config.json` (stock or pruned) describes."""
     layers = config["num_hidden_layers"]
     return EncoderShape(
-        hidden=config["hidden_size"],
+        hidden=config.get("hidden_width") or config["hidden_size"],
         head_size=config["hidden_size"] // config["num_attention_heads"],
         heads=tuple(config.get("heads_per_layer") or [config["num_attention_heads"]] * layers),
         ff=tuple(config.get("ff_per_layer") or [config["intermediate_size"]] * layers),
@@ -69,6 +70,37 @@ def head_output(layer: nn.Module) -> nn.Module:
 def ff_output(layer: nn.Module) -> nn.Module:
     """The projection whose input holds one column for each feed-forward unit."""
     return layer.output.dense
+
+
+def hidden_norms(model: nn.Module) -> list[nn.Module]:
+    """Every LayerNorm from the embeddings up: what they put out is all that a later part reads."""
+    norms = [getattr(model, model.base_model_prefix).embeddings.LayerNorm]
+    for layer in encoder_layers(model):
+        norms += [layer.attention.output.LayerNorm, layer.output.LayerNorm]
+    return norms
+
+
+def hidden_readers(model: nn.Module) -> list[list[nn.Module]]:
+    """The matrices behind each of `hidden_norms`, which read what it puts out; the residual path aside."""
+    readers = []
+    for layer in encoder_layers(model):
+        attention = layer.attention.self
+        readers += [[attention.query, attention.key, attention.value], [layer.intermediate.dense]]
+    return [*readers, [model.qa_outputs]]
+
+
+_HIDDEN_AXES = {
+    0: ("LayerNorm.weight", "LayerNorm.bias", "output.dense.weight", "output.dense.bias"),
+    1: (
+        "_embeddings.weight",
+        *("query.weight", "key.weight", "value.weight", "intermediate.dense.weight", "qa_outputs.weight"),
+    ),
+}
+
+
+def hidden_axis(name: str) -> int | None:
+    """Which axis of a model's tensor of that name runs over the hidden width."""
+    return next((axis for axis, suffixes in _HIDDEN_AXES.items() if name.endswith(suffixes)), None)
 
 
 def require_weights(checkpoint: Path) -> None:

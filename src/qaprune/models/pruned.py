@@ -1,4 +1,4 @@
-"""Dense question-answering models with a width of its own in each layer.
+"""Dense question-answering models with a width of its own in each layer, and a hidden width.
 
 transformers 5 dropped `prune_heads`; these subclasses of the stock models build every layer at the width
 that `config.json` states, so a pruned checkpoint is an ordinary Hugging Face checkpoint. A closed
@@ -38,13 +38,27 @@ class BiasOnly(nn.Module):
         return self.bias.expand(*hidden_states.shape[:-1], -1)
 
 
+def resize_embeddings(embeddings: nn.Module, hidden: int) -> None:
+    """Give the embeddings `hidden` dimensions (fresh weights)."""
+    for name in ("word_embeddings", "position_embeddings", "token_type_embeddings"):
+        table = getattr(embeddings, name)
+        narrow = nn.Embedding(table.num_embeddings, hidden, padding_idx=table.padding_idx)
+        setattr(embeddings, name, narrow)
+    embeddings.LayerNorm = nn.LayerNorm(hidden, eps=embeddings.LayerNorm.eps)
+
+
 def resize_layer(layer: nn.Module, hidden: int, heads: int, ff: int) -> None:
-    """Give one encoder layer `heads` attention heads and `ff` feed-forward units (fresh weights)."""
+    """Give one encoder layer `hidden` dimensions, `heads` attention heads and `ff` feed-forward units
+    (fresh weights)."""
     attention = layer.attention
+    narrower = hidden != attention.output.dense.out_features
+    if narrower:
+        for output in (attention.output, layer.output):
+            output.LayerNorm = nn.LayerNorm(hidden, eps=output.LayerNorm.eps)
     if heads == 0:
         attention.self = NoHeads()
         attention.output.dense = BiasOnly(hidden)
-    elif heads != attention.self.num_attention_heads:
+    elif narrower or heads != attention.self.num_attention_heads:
         width = heads * attention.self.attention_head_size
         attention.self.num_attention_heads = heads
         attention.self.all_head_size = width
@@ -54,7 +68,7 @@ def resize_layer(layer: nn.Module, hidden: int, heads: int, ff: int) -> None:
     if ff == 0:
         layer.intermediate = nn.Identity()
         layer.output.dense = BiasOnly(hidden)
-    elif ff != layer.intermediate.dense.out_features:
+    elif narrower or ff != layer.intermediate.dense.out_features:
         layer.intermediate.dense = nn.Linear(hidden, ff)
         layer.output.dense = nn.Linear(ff, hidden)
 
@@ -64,21 +78,25 @@ class _PrunedLayers:
 
     def __init__(self, config: PrunedBertConfig | PrunedRobertaConfig):
         super().__init__(config)
-        layers = getattr(self, self.base_model_prefix).encoder.layer
+        base = getattr(self, self.base_model_prefix)
+        if config.hidden_width != config.hidden_size:
+            resize_embeddings(base.embeddings, config.hidden_width)
+            self.qa_outputs = nn.Linear(config.hidden_width, self.qa_outputs.out_features)
+        layers = base.encoder.layer
         widths = zip(layers, config.heads_per_layer, config.ff_per_layer, strict=True)
         for layer, heads, ff in widths:
-            resize_layer(layer, config.hidden_size, heads, ff)
+            resize_layer(layer, config.hidden_width, heads, ff)
         self.post_init()
 
 
 class PrunedBertForQuestionAnswering(_PrunedLayers, BertForQuestionAnswering):
-    """BERT with a span head and per-layer widths."""
+    """BERT with a span head and widths of its own."""
 
     config_class = PrunedBertConfig
 
 
 class PrunedRobertaForQuestionAnswering(_PrunedLayers, RobertaForQuestionAnswering):
-    """RoBERTa with a span head and per-layer widths."""
+    """RoBERTa with a span head and widths of its own."""
 
     config_class = PrunedRobertaConfig
 

@@ -14,6 +14,11 @@ class PrunedWidths:
 
     def validate_widths(self) -> None:
         """Refuse widths that no slicing of `num_hidden_layers` layers could have produced."""
+        if self.hidden_width is not None and not 0 < self.hidden_width <= self.hidden_size:
+            raise ValueError(
+                f"config.json: hidden_width: expected between 1 and {self.hidden_size}, got "
+                f"{self.hidden_width}"
+            )
         for key, most in (("heads_per_layer", None), ("ff_per_layer", None)):
             widths = getattr(self, key)
             if widths is None:
@@ -33,13 +38,16 @@ class PrunedWidths:
             self.heads_per_layer = [self.num_attention_heads] * self.num_hidden_layers
         if self.ff_per_layer is None:
             self.ff_per_layer = [self.intermediate_size] * self.num_hidden_layers
+        if self.hidden_width is None:
+            self.hidden_width = self.hidden_size
 
 
 @strict
 class PrunedBertConfig(PrunedWidths, BertConfig):
     """BERT whose layers differ in their number of heads and of feed-forward units.
 
-    `num_attention_heads` and `intermediate_size` keep the unpruned model's counts; `no_answer_threshold`
+    `hidden_width` is the width of the residual stream. `hidden_size`, `num_attention_heads` and
+    `intermediate_size` keep the unpruned model's counts: a head is as wide as it was. `no_answer_threshold`
     is the null-score margin above which the answer is "none", chosen on the train hold-out in windows as
     `qa_windows` says (length, stride and longest answer, in tokens).
     """
@@ -48,6 +56,7 @@ class PrunedBertConfig(PrunedWidths, BertConfig):
 
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
+    hidden_width: int | None = None
     no_answer_threshold: float | int = 0.0
     qa_windows: dict[str, int] | None = None
 
@@ -60,5 +69,6 @@ class PrunedRobertaConfig(PrunedWidths, RobertaConfig):
 
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
+    hidden_width: int | None = None
     no_answer_threshold: float | int = 0.0
     qa_windows: dict[str, int] | None = None

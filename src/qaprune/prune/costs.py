@@ -15,13 +15,16 @@ from qaprune.models.encoder import EncoderShape
 @dataclass(frozen=True)
 class Costs:
     """Costs of widths, of one kind. `heads[k]`: a layer's attention with k heads, k from 0; `ff[k]`: its
-    feed-forward part with k units; `fixed`: everything else. Every layer costs the same."""
+    feed-forward part with k units; `fixed`: everything else. Every layer costs the same.
+
+    `narrowed`: costs at the hidden width of the budget, where it cuts that."""
 
     unit: str
     layers: int
     fixed: float
     heads: np.ndarray
     ff: np.ndarray
+    narrowed: Costs | None = None
 
     def of(self, heads: tuple[int, ...], ff: tuple[int, ...]) -> float:
         """The cost of a model with these widths."""

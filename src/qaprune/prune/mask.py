@@ -1,4 +1,4 @@
-"""Masks: which heads and feed-forward units stay, and at what strength; as files and from scores."""
+"""Masks: which heads, feed-forward units and hidden dimensions stay, and at what strength."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from qaprune.models.encoder import EncoderShape
 
 @dataclass(frozen=True)
 class Mask:
-    """Gate values: `heads[i]` float32 [heads of layer i], `ff[i]` float32 [units of layer i].
+    """Gate values: `heads[i]` float32 [heads of layer i], `ff[i]` float32 [units of layer i], `hidden`
+    float32 [hidden width], where None leaves all dimensions open.
 
-    0 removes; any other value is folded into the survivor's output weights when the model is sliced. Gates
-    that were learnt lie in (0, 1], values tuned after the choice (Fisher) may leave it.
+    0 removes; any other value is folded into the survivor's output weights when the model is sliced (a
+    hidden dimension's into its LayerNorms). Gates that were learnt lie in (0, 1], values tuned after the
+    choice (Fisher) may leave it.
     """
 
     heads: tuple[np.ndarray, ...]
     ff: tuple[np.ndarray, ...]
+    hidden: np.ndarray | None = None
 
     def widths(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Surviving heads and units of each layer."""
@@ -37,6 +40,14 @@ class Mask:
                 raise InputError(f"{name}: {kind}: expected widths {tuple(widths)}, got {got}")
             if not all(np.isfinite(layer).all() for layer in layers):
                 raise InputError(f"{name}: {kind}: expected finite values")
+        if self.hidden is not None:
+            if self.hidden.shape != (shape.hidden,):
+                got = list(self.hidden.shape)
+                raise InputError(f"{name}: hidden: expected {shape.hidden} dimensions, got shape {got}")
+            if not np.isfinite(self.hidden).all():
+                raise InputError(f"{name}: hidden: expected finite values")
+            if not self.hidden.any():
+                raise InputError(f"{name}: hidden: expected one open dimension at least")
 
 
 def full_mask(shape: EncoderShape) -> Mask:
@@ -45,6 +56,11 @@ def full_mask(shape: EncoderShape) -> Mask:
         tuple(np.ones(width, np.float32) for width in shape.heads),
         tuple(np.ones(width, np.float32) for width in shape.ff),
     )
+
+
+def nearest(count: int, share: float) -> int:
+    """`share` per cent of `count`, rounded to the nearest, at least one."""
+    return max(1, int(np.floor(share / 100 * count + 0.5)))
 
 
 def keep_highest(
@@ -57,7 +73,7 @@ def keep_highest(
     as kept and its weights can recover.
     """
     flat = np.concatenate([np.asarray(layer, np.float64) for layer in scores])
-    kept = max(1, int(np.floor(share / 100 * flat.size + 0.5)))
+    kept = nearest(flat.size, share)
     chosen = np.argsort(-flat, kind="stable")[:kept]
     strength = np.ones(flat.size) if values is None else np.concatenate(values).astype(np.float64)
     strength = np.where(np.abs(strength) < 1e-3, 1e-3, strength)
@@ -67,9 +83,11 @@ def keep_highest(
 
 
 def save_mask(path: Path, mask: Mask, metadata: dict[str, str]) -> None:
-    """Write a mask file: `layer.<i>.heads`, `layer.<i>.ff`, and where it came from."""
+    """Write a mask file: `layer.<i>.heads`, `layer.<i>.ff`, perhaps `hidden`, and where it came from."""
     tensors = {f"layer.{i}.heads": np.ascontiguousarray(layer) for i, layer in enumerate(mask.heads)}
     tensors |= {f"layer.{i}.ff": np.ascontiguousarray(layer) for i, layer in enumerate(mask.ff)}
+    if mask.hidden is not None:
+        tensors["hidden"] = np.ascontiguousarray(mask.hidden)
     save_file(tensors, path, metadata=metadata)
 
 
@@ -78,6 +96,8 @@ def load_mask(path: Path) -> Mask:
     try:
         with safe_open(path, framework="numpy") as file:
             names = set(file.keys())
+            hidden = file.get_tensor("hidden").astype(np.float32) if "hidden" in names else None
+            names.discard("hidden")
             layers = len(names) // 2
             expected = {f"layer.{i}.{kind}" for i in range(layers) for kind in ("heads", "ff")}
             if not layers or names != expected:
@@ -88,7 +108,7 @@ def load_mask(path: Path) -> Mask:
                 tuple(file.get_tensor(f"layer.{i}.{kind}").astype(np.float32) for i in range(layers))
                 for kind in ("heads", "ff")
             )
-            return Mask(heads, ff)
+            return Mask(heads, ff, hidden)
     except FileNotFoundError:
         raise InputError(f"{path}: no such mask file") from None
     except SafetensorError as error:

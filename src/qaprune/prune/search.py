@@ -20,7 +20,7 @@ OPTIONS = 64
 
 
 def best_widths(
-    heads: np.ndarray, ff: np.ndarray, costs: Costs, limit: float, round_to: tuple[int, int] = (1, 1)
+    heads: np.ndarray, ff: np.ndarray, costs: Costs, limit: float, round_to: tuple[int, ...] = (1, 1)
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Heads and units of each layer within `limit` at the highest sum of scores.
 

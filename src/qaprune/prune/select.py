@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +14,7 @@ from qaprune.errors import InputError
 from qaprune.gate.registry import Scores, load_criterion
 from qaprune.models.encoder import WEIGHTS, EncoderShape
 from qaprune.prune.costs import Costs, flops_costs, limit_of, parameter_costs
-from qaprune.prune.mask import Mask, full_mask, keep_highest
+from qaprune.prune.mask import Mask, full_mask, keep_highest, nearest
 from qaprune.prune.search import addable, best_widths
 
 
@@ -23,7 +26,11 @@ def costs_of(
     `teacher` holds the unpruned weights, `latency` the table of a budget in time.
     """
     if budget.kind in (SHARES, FLOPS):
-        return flops_costs(shape, length)
+        costs = flops_costs(shape, length)
+        if budget.hidden is None:
+            return costs
+        narrow = replace(shape, hidden=nearest(shape.hidden, budget.hidden))
+        return replace(costs, narrowed=flops_costs(narrow, length))
     if budget.kind == PARAMS:
         from safetensors import safe_open
 
@@ -37,6 +44,12 @@ def costs_of(
     return load_costs(latency, shape)
 
 
+def multiples(spec: Mapping[str, Any]) -> tuple[int, ...]:
+    """What a spec wants numbers of heads, units and hidden dimensions rounded to."""
+    given = tuple(spec.get("round_to") or ())
+    return given + (1,) * (3 - len(given))
+
+
 def select(
     scores: Scores,
     draw: int,
@@ -44,9 +57,9 @@ def select(
     shape: EncoderShape,
     criterion: str,
     costs: Costs,
-    round_to: tuple[int, int] = (1, 1),
+    round_to: tuple[int, ...] = (1, 1, 1),
 ) -> Mask:
-    """One draw's mask within a budget.
+    """One draw's mask within a budget; `round_to`: multiples of heads, units and hidden dimensions.
 
     Shares keep the highest scores of each kind over the whole model. A limit on cost is spent where it adds
     most to the sum of the scores (`search.py`): of criteria that say `additive` as they are, of others by
@@ -56,11 +69,13 @@ def select(
     if found.whole_layers:
         return _whole_layers(scores.heads[draw].mean(1), budget, shape, costs)
     if scores.decided:
-        return Mask(tuple(scores.head_values[draw]), tuple(scores.ff_values[draw]))
+        hidden = None if scores.hidden_values is None else scores.hidden_values[draw]
+        return Mask(tuple(scores.head_values[draw]), tuple(scores.ff_values[draw]), hidden)
+    hidden = _hidden(scores, draw, budget, round_to[2], criterion)
     heads, ff = scores.heads[draw], scores.ff[draw]
     values = [None if part is None else part[draw] for part in (scores.head_values, scores.ff_values)]
     if budget.kind == SHARES:
-        if round_to == (1, 1):
+        if round_to[:2] == (1, 1):
             return Mask(
                 *(
                     keep_highest(tuple(layers), share, None if part is None else tuple(part))
@@ -68,7 +83,8 @@ def select(
                         (heads, budget.heads, values[0]),
                         (ff, budget.ff, values[1]),
                     )
-                )
+                ),
+                hidden,
             )
         widths = _rounded_shares(heads, ff, budget, round_to)
     else:
@@ -79,8 +95,24 @@ def select(
         *(
             tuple(_highest(*layer) for layer in zip(layers, kept, _each(part, len(layers)), strict=True))
             for layers, kept, part in ((heads, widths[0], values[0]), (ff, widths[1], values[1]))
-        )
+        ),
+        hidden,
     )
+
+
+def _hidden(scores: Scores, draw: int, budget: Budget, multiple: int, criterion: str) -> np.ndarray | None:
+    """The mask of the hidden width, where the budget cuts it."""
+    if budget.hidden is None:
+        return None
+    if scores.hidden is None:
+        raise InputError(
+            f"budgets: {budget.name!r}: criterion {criterion!r} gives no scores of hidden dimensions"
+        )
+    kept = nearest(scores.hidden.shape[1], budget.hidden)
+    if multiple > 1:
+        kept = max(multiple, kept // multiple * multiple)
+    values = None if scores.hidden_values is None else scores.hidden_values[draw]
+    return _highest(scores.hidden[draw], min(kept, scores.hidden.shape[1]), values)
 
 
 def _each(values: np.ndarray | None, layers: int) -> list[np.ndarray | None]:
@@ -96,7 +128,7 @@ def _highest(scores: np.ndarray, kept: int, values: np.ndarray | None) -> np.nda
 
 
 def _rounded_shares(
-    heads: np.ndarray, ff: np.ndarray, budget: Budget, round_to: tuple[int, int]
+    heads: np.ndarray, ff: np.ndarray, budget: Budget, round_to: tuple[int, ...]
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Widths in multiples, each kind counted for itself."""
     nothing = {kind: np.zeros(layers.shape[1] + 1) for kind, layers in (("heads", heads), ("ff", ff))}
@@ -112,7 +144,8 @@ def _rounded_shares(
 def _whole_layers(order: np.ndarray, budget: Budget, shape: EncoderShape, costs: Costs) -> Mask:
     """Keep whole layers, highest in `order` [layers] first, as many as come nearest to the budget."""
     if budget.kind == SHARES:
-        asked = shape.layers * (costs.heads[-1] * budget.heads / 100 + costs.ff[-1] * budget.ff / 100)
+        cut = costs.narrowed or costs
+        asked = shape.layers * (cut.heads[-1] * budget.heads / 100 + cut.ff[-1] * budget.ff / 100)
     else:
         asked = limit_of(budget, costs) - costs.fixed
     each = float(costs.heads[-1] + costs.ff[-1])

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from qaprune.models.encoder import encoder_layers, ff_output, head_output, model_shape
+from qaprune.models.encoder import encoder_layers, ff_output, head_output, hidden_axis, model_shape
 from qaprune.prune.mask import Mask
 
 
 def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
-    """Return a new model without the heads and units that `mask` closes; `model` is left as it is.
+    """Return a new model without what `mask` closes; `model` is left as it is.
 
     Survivors' fractional values are folded into their output weights, so the sliced model's logits equal
     the masked model's. Works on stock and on already pruned models, in the model's own dtype.
@@ -21,12 +21,14 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
     shape = model_shape(model)
     mask.check(shape)
     heads, ff = mask.widths()
+    hidden = shape.hidden if mask.hidden is None else int(np.count_nonzero(mask.hidden))
     kind = {"bert": "Bert", "roberta": "Roberta"}[model.base_model_prefix]
     stock = model.config.to_dict()
     for key in ("model_type", "architectures", "auto_map"):
         stock.pop(key, None)
     config_class = getattr(pruned_config, f"Pruned{kind}Config")
-    config = config_class(**stock | {"heads_per_layer": list(heads), "ff_per_layer": list(ff)})
+    widths = {"heads_per_layer": list(heads), "ff_per_layer": list(ff), "hidden_width": hidden}
+    config = config_class(**stock | widths)
     config._attn_implementation = model.config._attn_implementation
     # Built on the meta device: every weight is put in place below, none needs an initial value.
     with torch.device("meta"):
@@ -37,6 +39,8 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
     for i, layer in enumerate(layers):
         state.update(_sliced_layer(layer, f"{prefix}.{i}.", mask.heads[i], mask.ff[i], shape.head_size))
     wanted = smaller.state_dict().keys()
+    if mask.hidden is not None:
+        state = {name: _narrowed(name, state[name], mask.hidden) for name in wanted}
     # Row-major copies: a view keeps its strides, and a reloaded checkpoint would compute other last bits.
     weights = {name: state[name].clone(memory_format=torch.contiguous_format) for name in wanted}
     smaller.load_state_dict(weights, assign=True)
@@ -66,6 +70,17 @@ def _sliced_layer(
         state[f"{prefix}intermediate.dense.bias"] = dense.bias.detach()[units]
         state[f"{prefix}output.dense.weight"] = _folded(ff_output(layer), units, torch.from_numpy(ff[kept]))
     return state
+
+
+def _narrowed(name: str, weight: torch.Tensor, hidden: np.ndarray) -> torch.Tensor:
+    """One tensor over the open hidden dimensions. Their values go into the LayerNorms, whose outputs are
+    all that is read of the residual stream."""
+    axis = hidden_axis(name)
+    if axis is None:
+        return weight
+    open_ = np.flatnonzero(hidden)
+    weight = weight.index_select(axis, torch.from_numpy(open_).to(weight.device))
+    return weight * torch.from_numpy(hidden[open_]).to(weight) if "LayerNorm" in name else weight
 
 
 def _folded(dense: nn.Module, columns: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:

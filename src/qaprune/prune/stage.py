@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from qaprune.budget import SPEEDUP, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
@@ -14,7 +16,7 @@ from qaprune.gate.stage import TRAINED_WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
 from qaprune.models.encoder import WEIGHTS, load_model, model_shape
 from qaprune.prune.mask import load_mask, save_mask
-from qaprune.prune.select import costs_of, select
+from qaprune.prune.select import costs_of, multiples, select
 from qaprune.prune.slice import slice_model
 from qaprune.stage import read_stage
 from qaprune.train.compute import start
@@ -68,9 +70,8 @@ def prune(
     else:
         costs = costs_of(budget, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
         scores = load_scores(inputs["gate"] / "scores.safetensors")
-        round_to = tuple(spec.get("round_to") or (1, 1))
         masks = [
-            select(scores, draw, budget, shape, spec["criterion"], costs, round_to)
+            select(scores, draw, budget, shape, spec["criterion"], costs, multiples(spec))
             for draw in range(len(scores.heads))
         ]
         gate = read_stage(inputs["gate"])["result"]
@@ -109,6 +110,8 @@ def prune(
             save_checkpoint(smaller, out, inputs["teacher"], threshold, holdout.windows, variant)
         found.append(f1)
     widths = " ".join(f"{h}/{f}" for h, f in zip(*masks[0].widths(), strict=True))
+    if masks[0].hidden is not None:
+        widths += f", {np.count_nonzero(masks[0].hidden)} of {shape.hidden} hidden dimensions"
     return {
         "summary": f"heads/units by layer {widths}; hold-out F1 {', '.join(f'{f1:.1f}' for f1 in found)}",
         "holdout_f1": found,

@@ -70,6 +70,9 @@ def _what(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
             f"- attention heads by layer: {' '.join(map(str, config['heads_per_layer']))}",
             f"- feed-forward units by layer: {' '.join(map(str, config['ff_per_layer']))}",
         ]
+    width = config.get("hidden_width", config["hidden_size"])
+    if width != config["hidden_size"]:
+        lines.append(f"- hidden width: {width} of {config['hidden_size']}")
     return "\n".join(lines) + "\n"
 
 
