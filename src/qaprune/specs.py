@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import parse_budget
 from qaprune.gate.registry import load_criterion
+from qaprune.profile.settings import TORCH_BACKENDS
 
 if TYPE_CHECKING:
     from qaprune.plan import Plan, Run
@@ -151,7 +152,7 @@ class Specs:
             "device": self.config["compute"]["device"],
             "cell": self.plan.cells(run)[0],
             "dtype": profile["dtype"][0],
-            "backend": profile["backend"][0],
+            "backend": next((name for name in profile["backend"] if name in TORCH_BACKENDS), "sdpa"),
             "threads": profile["threads"],
             **LATENCY,
         }

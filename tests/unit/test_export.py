@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from qaprune.cli import main
+from qaprune.models import onnx
 from qaprune.models.checkpoint import save_checkpoint
 from qaprune.prune.mask import Mask
 from qaprune.prune.slice import slice_model
@@ -60,7 +61,7 @@ def test_a_model_that_differs_is_not_handed_over(checkpoint, tmp_path, capsys, m
 
 @bert
 def test_missing_packages_are_named_with_what_installs_them(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else sys)
+    monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else sys)
     assert main(["export", "--model", str(checkpoint), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
     assert "onnxscript not installed; pip install 'qaprune[onnx]'" in error
@@ -69,7 +70,7 @@ def test_missing_packages_are_named_with_what_installs_them(checkpoint, tmp_path
 
 @bert
 def test_a_taken_folder_and_a_missing_checkpoint_are_refused(checkpoint, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: sys)
+    monkeypatch.setattr(onnx, "find_spec", lambda name: sys)
     assert main(["export", "--model", str(checkpoint), "--out", str(checkpoint)]) == 1
     assert "exists already" in capsys.readouterr().err
     assert main(["export", "--model", str(tmp_path / "none"), "--out", str(tmp_path / "out")]) == 1

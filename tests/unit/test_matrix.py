@@ -15,7 +15,7 @@ from qaprune.data.examples import open_text, read_examples
 from qaprune.data.features import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
-from qaprune.profile import models, stage
+from qaprune.profile import models, runtimes, stage
 from qaprune.profile.end_to_end import make_service
 from qaprune.profile.inputs import pack_windows
 from qaprune.profile.power import make_meter
@@ -24,6 +24,7 @@ from qaprune.profile.stage import profile_run
 from tests.unit.profile_data import SPEC, tiny_features, write_dev, write_tokenizer
 
 CELLS = [{"batch": 2, "length": 32}]
+ALONE = "onnxruntime runs in float32 and uncompiled alone"
 
 
 def read(path: Path) -> list[dict[str, str]]:
@@ -53,6 +54,40 @@ def test_fastest_is_the_lowest_median_not_the_luckiest_pass():
     slow, quick = Setting(1, 8, "float32", "eager", "off"), Setting(1, 8, "float32", "sdpa", "off")
     rounds = {slow: {0: 1.0, 1: 3.0, 2: 3.1}, quick: {0: 2.0, 1: 2.0, 2: 2.1}}
     assert fastest(rounds) == quick
+
+
+def test_int8_is_no_fastest_setting_since_its_f1_is_not_known():
+    exact, rounded = (Setting(1, 8, "float32", name, "off") for name in ("onnxruntime", "onnxruntime_int8"))
+    assert fastest({exact: {0: 2.0}, rounded: {0: 1.0}}) == exact
+    assert fastest({rounded: {0: 1.0}}) == rounded
+
+
+def test_onnxruntime_is_a_backend_in_float32_and_in_int8(checkpoints, tmp_path: Path):
+    features, variants = checkpoints
+    spec = {
+        "dtype": ["float32", "bfloat16"],
+        "backend": ["sdpa", "onnxruntime", "onnxruntime_int8"],
+        "rounds": 2,
+    }
+    teacher = {"teacher": variants["teacher"]}
+    cells = run(spec, teacher, features, tmp_path)["cells"]
+    found = {(cell["dtype"], cell["backend"]): cell for cell in cells}
+    for (dtype, backend), cell in found.items():
+        refused = dtype == "bfloat16" and backend != "sdpa"
+        assert cell["not_measured"] == (ALONE if refused else None)
+    assert found["float32", "onnxruntime"]["logit_difference_percent"] < 0.01
+    assert 0 < found["float32", "onnxruntime_int8"]["logit_difference_percent"] < 20
+    timed = {row["backend"] for row in read(tmp_path / "samples.csv.gz")}
+    assert timed == {"sdpa", "onnxruntime", "onnxruntime_int8"}
+
+
+def test_onnxruntime_says_what_it_lacks(monkeypatch):
+    setting = Setting(1, 8, "float32", "onnxruntime", "off")
+    assert runtimes.why_not(setting, "cpu") is None
+    assert runtimes.why_not(setting._replace(compile="default"), "cpu") == ALONE
+    assert runtimes.why_not(setting, "cuda:0") == "onnxruntime is timed on a CPU alone"
+    monkeypatch.setattr("qaprune.models.onnx.find_spec", lambda name: None if name == "onnx" else name)
+    assert runtimes.why_not(setting, "cpu") == "onnx not installed; pip install 'qaprune[onnx]'"
 
 
 def test_every_setting_is_timed_in_every_round(checkpoints, tmp_path: Path):

@@ -11,7 +11,7 @@ from qaprune.profile.checks import NO, WARN, YES, Answer, Finding, Host, one_lin
 from qaprune.profile.environment import available_cores
 from qaprune.profile.host_checks import HUB_TIMEOUT_S, free_gb
 
-NAMES = {"bfloat16": "bf16"}
+NAMES = {"bfloat16": "bf16", "onnxruntime_int8": "onnxruntime"}
 """Where the answer to a demand has another name."""
 
 

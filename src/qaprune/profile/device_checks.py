@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from qaprune.errors import InputError
+from qaprune.models.onnx import missing_packages
 from qaprune.profile.checks import NO, WARN, YES, Finding, Host, one_line
 from qaprune.profile.environment import (
     BF16_FLAGS,
@@ -272,6 +273,15 @@ def flash_attention_2(host: Host) -> Finding:
     if not import_module("transformers.utils").is_flash_attn_2_available():
         raise Unavailable("the package is there, but transformers does not take it")
     return Finding(YES, f"flash-attn {package_version('flash-attn')}")
+
+
+def onnxruntime(host: Host) -> Finding:
+    """Whether the packages of the extra are there; both of its backends need the same."""
+    if host.on_gpu:
+        raise Unavailable("timed on a CPU alone")
+    if missing := missing_packages():
+        raise Unavailable(missing)
+    return Finding(YES, f"onnxruntime {package_version('onnxruntime')}, float32 and int8")
 
 
 def compiling(host: Host) -> Finding:

@@ -116,6 +116,7 @@ def every_check(host: Host, plan: Plan | None, network: bool, answers: list[Answ
     yield Check(TIMING, "eager", device_checks.eager)
     yield Check(TIMING, "sdpa", device_checks.sdpa)
     yield Check(TIMING, "flash_attention_2", device_checks.flash_attention_2)
+    yield Check(TIMING, "onnxruntime", device_checks.onnxruntime)
     yield Check(TIMING, "torch.compile", device_checks.compiling)
     if plan is not None:
         from qaprune.profile.config_checks import Demands

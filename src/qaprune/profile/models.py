@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.errors import InputError
-from qaprune.profile.settings import Setting
+from qaprune.profile.settings import INT8, RUNTIMES, Setting
 
 if TYPE_CHECKING:
     import torch
@@ -41,6 +41,7 @@ class Fleet:
         self._loaded: dict[str, nn.Module] = {}
         self._models: dict[tuple[str, str, str], nn.Module] = {}
         self._compiled: dict[tuple[str, Setting], Forward] = {}
+        self._runtimes: dict[tuple[str, str], Forward] = {}
 
     @property
     def names(self) -> list[str]:
@@ -63,8 +64,16 @@ class Fleet:
             torch.cuda.empty_cache()
 
     def model(self, key: str, setting: Setting) -> nn.Module:
-        """The variant's module in the setting's number format and with its attention backend."""
+        """The variant's module in the setting's number format and with its attention backend.
+
+        A backend outside torch is made from the one of this kind that was there first.
+        """
         at = (key, setting.dtype, setting.backend)
+        if setting.backend in RUNTIMES:
+            setting = setting._replace(
+                backend=next((there[2] for there in self._models if there[:2] == at[:2]), "sdpa")
+            )
+            at = (key, setting.dtype, setting.backend)
         if at not in self._models:
             same_weights = [
                 model for (name, dtype, _), model in self._models.items() if (name, dtype) == at[:2]
@@ -76,13 +85,25 @@ class Fleet:
         return self._models[at]
 
     def forward(self, key: str, setting: Setting) -> Forward:
-        """The variant's pass at a setting."""
+        """The variant's pass at a setting; raises `CannotRun` where its backend is none for it."""
+        if setting.backend in RUNTIMES:
+            return self._runtime(key, setting)
         model = self.model(key, setting)
         if setting.compile == "off":
             return model
         if (key, setting) not in self._compiled:
             self._compiled[key, setting] = compiled(model, setting.compile)
         return self._compiled[key, setting]
+
+    def _runtime(self, key: str, setting: Setting) -> Forward:
+        from qaprune.profile.runtimes import OnnxPass, why_not
+
+        if reason := why_not(setting, self._device):
+            raise CannotRun(reason)
+        at = (key, setting.backend)
+        if at not in self._runtimes:
+            self._runtimes[at] = OnnxPass(self.model(key, setting), setting.backend == INT8)
+        return self._runtimes[at]
 
     def _converted(self, key: str, setting: Setting) -> nn.Module:
         import torch
@@ -231,7 +252,7 @@ def try_out(
             output = forward(**batch)
             real = batch["attention_mask"].bool()
             logits = torch.stack([output.start_logits[real], output.end_logits[real]]).float().cpu()
-    except InputError:
+    except (InputError, CannotRun):
         raise
     except Exception as error:
         reason = reason_of(error)

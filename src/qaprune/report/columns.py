@@ -86,7 +86,7 @@ COLUMNS = tuple(
         ("stride", "tokens", "overlap of two windows of a question"),
         ("windows_per_question", "", "mean number of windows of a question"),
         ("dtype", "", "number type of the timed passes"),
-        ("backend", "", "attention implementation of the timed passes"),
+        ("backend", "", "attention implementation, or runtime, of the timed passes"),
         ("compile", "", "torch.compile mode of the timed passes, or off"),
         ("threads", "", "torch threads of the timed passes"),
         ("device", "", "GPU or processor that was timed"),
@@ -116,7 +116,7 @@ COLUMNS = tuple(
         ("speedup_same_high", "x", "upper end of that interval"),
         ("speedup_e2e", "x", "the same ratio of latency_e2e_ms, each side at its fastest setting"),
         ("teacher_dtype", "", "number type of the teacher's fastest setting, which speedup is against"),
-        ("teacher_backend", "", "its attention implementation"),
+        ("teacher_backend", "", "its attention implementation, or runtime"),
         ("teacher_compile", "", "its torch.compile mode"),
         (
             "speedup_published",

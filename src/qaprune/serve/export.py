@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shutil
-import warnings
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.data.stages import copy_tokenizer
 from qaprune.errors import InputError
+from qaprune.models.onnx import input_names, missing_packages, write_onnx
 from qaprune.serve.folder import new_folder
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
 MODEL = "model.onnx"
 TOLERANCE = 1e-4
 """How far onnxruntime's logits may be from PyTorch's."""
-LARGE = 1_500_000_000
-"""Bytes of weights above which they go into a file of their own: one ONNX file holds at most 2 GB."""
 CHECKED = ((1, 9), (3, 40))
 """Batches and lengths that the exported model is run at; neither is the one it was traced with."""
 
@@ -48,9 +43,8 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
     Returns the largest difference to PyTorch's logits found. Raises InputError, with nothing written, where
     packages are missing, the checkpoint is not whole, `out` is taken, or the difference exceeds 1e-4.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise InputError(f"export: {', '.join(missing)} not installed; pip install 'qaprune[onnx]'")
+    if missing := missing_packages():
+        raise InputError(f"export: {missing}")
     from qaprune.models.encoder import load_model, require_span_head
 
     if not checkpoint.is_dir():
@@ -59,7 +53,7 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
     with new_folder(out) as scratch:
         # Eager attention: plain matrix products, which every runtime fuses by its own rules.
         model = load_model(checkpoint, "eager").eval()
-        _write(model, scratch / MODEL)
+        write_onnx(model, scratch / MODEL)
         apart = largest_difference(model, scratch / MODEL)
         if not apart <= TOLERANCE:
             raise InputError(
@@ -68,51 +62,6 @@ def export_onnx(checkpoint: Path, out: Path) -> float:
         shutil.copyfile(checkpoint / "config.json", scratch / "config.json")
         copy_tokenizer(checkpoint, scratch)
     return apart
-
-
-def input_names(model: nn.Module) -> list[str]:
-    """What the model is called with: BERT has segments."""
-    segments = ["token_type_ids"] if model.base_model_prefix == "bert" else []
-    return ["input_ids", "attention_mask", *segments]
-
-
-def _write(model: nn.Module, path: Path) -> None:
-    import torch
-    from torch import nn
-
-    names = input_names(model)
-
-    class Logits(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            output = self.model(**dict(zip(names, inputs, strict=True)))
-            return output.start_logits, output.end_logits
-
-    axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
-    example = tuple(torch.ones(2, 17, dtype=torch.long) for _ in names)
-    weights = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of operators that this model does not have
-            torch.onnx.export(
-                Logits(),
-                example,
-                path,
-                dynamo=True,
-                dynamic_shapes=(tuple(axes for _ in names),),
-                input_names=names,
-                output_names=["start_logits", "end_logits"],
-                external_data=weights > LARGE,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
 
 
 def largest_difference(model: nn.Module, path: Path) -> float:
