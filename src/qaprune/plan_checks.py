@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from typing import Any
 
 from qaprune.budget import parse_budget
@@ -40,6 +41,10 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
     """Criteria exist, and their budgets and pairs are the config's."""
     budgets = set(config["budgets"])
     for name, settings in config["criteria"].items():
+        package = load_criterion(name).package
+        if package and find_spec(package) is None:
+            extra = "; pip install 'qaprune[peers]'" if name in BUILT_IN else ""
+            raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
         if load_criterion(name).trains_weights and name not in BUILT_IN:
             share = settings.get("settings", {}).get("share")
             if not isinstance(share, float) or not 0 < share < 1:

@@ -31,6 +31,8 @@ SETTINGS = {
     "l0": {"steps": 200, "batch_tokens": 256, "lr": 0.05, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0},
     "movement": {"lr": 0.1, "warmup": 0.1, "cooldown": 0.2, "share": 0.5},
     "l0_joint": {"lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "share": 0.5, "distil": True},
+    "torch_pruning_global": {"windows": 20, "batch_tokens": 256},
+    "torch_pruning_layer": {"windows": 20, "batch_tokens": 256},
     "uniform": {},
     "first_layers": {},
     "alternate_layers": {},
@@ -40,7 +42,8 @@ JOINT = [name for name in BUILT_IN if load_criterion(name).trains_weights]
 TRAINING = {"epochs": 8, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
 BUDGET = parse_budget("h75-f75")
 NARROW = parse_budget("h75-f75-d75")
-SINGLE_GATES = [name for name in BUILT_IN if not load_criterion(name).whole_layers]
+NO_HIDDEN = ("first_layers", "alternate_layers", "torch_pruning_global", "torch_pruning_layer")
+NARROWING = [name for name in BUILT_IN if name not in NO_HIDDEN]
 
 
 def run(
@@ -134,7 +137,7 @@ def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_wei
     assert mask.ff[1][7] == 0
 
 
-@pytest.mark.parametrize("name", SINGLE_GATES)
+@pytest.mark.parametrize("name", NARROWING)
 def test_the_hidden_width_is_cut_where_the_budget_says_so(name):
     budget = parse_budget("h50-f50-d25")
     scores, model = run(name, budget=budget)
@@ -150,7 +153,7 @@ def test_the_hidden_width_is_cut_where_the_budget_says_so(name):
     assert scores.decided or np.count_nonzero(rounded.hidden) == 5
 
 
-@pytest.mark.parametrize("name", SINGLE_GATES)
+@pytest.mark.parametrize("name", NARROWING)
 def test_heads_and_units_are_scored_the_same_with_hidden_gates_beside(name):
     """Of criteria that look at one gate at a time."""
     plain, _ = run(name)
@@ -159,10 +162,11 @@ def test_heads_and_units_are_scored_the_same_with_hidden_gates_beside(name):
         assert np.array_equal(getattr(plain, kind), getattr(beside, kind))
 
 
-def test_scores_without_a_hidden_width_cannot_meet_its_budget():
-    scores, model = run("gain")
-    with pytest.raises(InputError, match="'h75-f75-d75': criterion 'gain' gives no scores of hidden"):
-        mask_of(scores, model, "gain", NARROW)
+@pytest.mark.parametrize("name", ["torch_pruning_global", "torch_pruning_layer"])
+def test_scores_without_a_hidden_width_cannot_meet_its_budget(name):
+    scores, model = run(name, budget=NARROW)
+    with pytest.raises(InputError, match=f"'h75-f75-d75': criterion '{name}' gives no scores of hidden"):
+        mask_of(scores, model, name, NARROW)
 
 
 def test_whole_layers_come_nearest_to_a_narrowed_budget():
@@ -176,7 +180,7 @@ def test_whole_layers_come_nearest_to_a_narrowed_budget():
         assert mask.hidden is None
 
 
-@pytest.mark.parametrize("name", LOOKS_AT_WEIGHTS)
+@pytest.mark.parametrize("name", [name for name in LOOKS_AT_WEIGHTS if name not in NO_HIDDEN])
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_dead_hidden_dimensions_are_removed_at_a_quarter_cut(name, architecture, trained_weights):
     """Dead is a dimension that no LayerNorm puts anything out in: nothing ever reads it."""
@@ -187,6 +191,15 @@ def test_dead_hidden_dimensions_are_removed_at_a_quarter_cut(name, architecture,
             norm.weight[[5, 20]] = norm.bias[[5, 20]] = 0
     scores, _ = run(name, architecture, model, NARROW)
     assert mask_of(scores, model, name, NARROW).hidden[[5, 20]].tolist() == [0, 0]
+
+
+def test_the_same_share_of_each_layer_goes_by_torch_pruning_s_ranking_inside_it():
+    (by_layer, model), (overall, _) = run("torch_pruning_layer"), run("torch_pruning_global")
+    mask = mask_of(by_layer, model, "torch_pruning_layer", parse_budget("h50-f25"))
+    assert mask.widths() == ((2, 2, 2), (6, 6, 6))
+    for layers, scores in ((mask.heads, overall.heads[0]), (mask.ff, overall.ff[0])):
+        for kept, layer in zip(layers, scores, strict=True):
+            assert layer[kept > 0].min() > layer[kept == 0].max()
 
 
 def test_uniform_takes_every_layer_alike():

@@ -10,9 +10,10 @@ from qaprune.budget import parse_budget
 from qaprune.gate.fisher import rearrange
 from qaprune.gate.gates import masked
 from qaprune.gate.registry import GateTask, load_criterion
+from qaprune.gate.torch_pruning_taylor import example_inputs
 from qaprune.gate.tuning import tune_mask
 from qaprune.models import steps
-from qaprune.models.encoder import encoder_layers, model_shape
+from qaprune.models.encoder import encoder_layers, head_output, hidden_norms, model_shape
 from qaprune.prune.mask import Mask, full_mask
 from qaprune.train.batches import train_batches
 from qaprune.train.losses import model_inputs, span_loss
@@ -104,6 +105,48 @@ def test_magnitude_is_the_norm_of_what_a_part_adds_and_ignores_where_the_scale_s
     after = load_criterion("magnitude").score(make_task("roberta", model))
     for kind in ("heads", "ff"):
         assert np.allclose(getattr(before, kind), getattr(after, kind), rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_torch_pruning_s_own_pruner_removes_what_its_scores_rank_lowest(architecture):
+    """Its pruner ranks units beside the channels inside heads: how many of them go is its own choice."""
+    import torch_pruning as tp
+
+    model = make_model(architecture)
+    model.set_attn_implementation("eager")
+    task = make_task(architecture, model)
+    scores = load_criterion("torch_pruning_global").score(task)
+    for batch in task.batches(256, 10, task.seed):
+        span_loss(model, batch).backward()
+    layers = encoder_layers(model)
+    attentions = [layer.attention.self for layer in layers]
+    pruner = tp.pruner.BasePruner(
+        model,
+        example_inputs("cpu"),
+        importance=tp.importance.GroupTaylorImportance(),
+        global_pruning=True,
+        pruning_ratio=0.5,
+        head_pruning_ratio=0.5,
+        num_heads={linear: 4 for a in attentions for linear in (a.query, a.key, a.value)},
+        prune_num_heads=True,
+        prune_head_dims=False,
+        ignored_layers=[
+            getattr(model, architecture).embeddings,
+            model.qa_outputs,
+            *(part.attention.output.dense for part in layers),
+            *(part.output.dense for part in layers),
+            *hidden_norms(model),
+        ],
+    )
+    removed = {group[0][0].target.module: group[0][1] for group in pruner.step(interactive=True)}
+    heads, ff = np.zeros((3, 4), bool), np.zeros((3, 24), bool)
+    for number, layer in enumerate(layers):
+        heads[number, [index // 8 for index in removed.get(head_output(layer), [])]] = True
+        ff[number, removed.get(layer.intermediate.dense, [])] = True
+    assert heads.sum() == 6
+    assert 0 < ff.sum() < ff.size
+    for gone, kind in ((heads, scores.heads[0]), (ff, scores.ff[0])):
+        assert kind[gone].max() < kind[~gone].min()
 
 
 @pytest.mark.parametrize("seed", range(20))

@@ -35,13 +35,16 @@ BUILT_IN = {
     "movement": "qaprune.gate.movement:Movement",
     "l0": "qaprune.gate.l0:L0",
     "l0_joint": "qaprune.gate.l0_joint:L0Joint",
+    "torch_pruning_global": "qaprune.gate.torch_pruning_taylor:TorchPruningGlobal",
+    "torch_pruning_layer": "qaprune.gate.torch_pruning_taylor:TorchPruningLayer",
     "uniform": "qaprune.gate.uniform:Uniform",
     "first_layers": "qaprune.gate.layers:FirstLayers",
     "alternate_layers": "qaprune.gate.layers:AlternateLayers",
 }
 
 
-OPTIONAL = ("additive", "trains_weights")
+OPTIONAL = {"additive": False, "trains_weights": False, "package": None}
+"""Facts that a criterion need not say, and what is taken then."""
 KINDS = ("heads", "ff", "hidden")
 """What gates stand on; the third only where a task asks for it."""
 VALUES = ("head_values", "ff_values", "hidden_values")
@@ -123,9 +126,9 @@ class Criterion(Protocol):
     once for each budget. `whole_layers`: whether its scores rank layers rather than single gates.
     `version`: raised whenever its numbers change, so that results are computed again.
 
-    Two more may be set. `additive = True`: scores of heads and units may be added up, as estimates of a
+    More may be set. `additive = True`: scores of heads and units may be added up, as estimates of a
     loss may. `trains_weights = True`: trained weights are left in the task's model, at the expense of
-    `share` of recovery's epochs.
+    `share` of recovery's epochs. `package`: the module of another package that it needs.
     """
 
     needs_model: bool
@@ -133,6 +136,7 @@ class Criterion(Protocol):
     whole_layers: bool
     additive: bool
     trains_weights: bool
+    package: str | None
     version: int
 
     def score(self, task: GateTask) -> Scores: ...
@@ -144,10 +148,9 @@ def criterion_names() -> list[str]:
 
 
 def _complete(criterion: Any) -> Criterion:
-    """What a criterion need not say is no."""
-    for name in OPTIONAL:
+    for name, default in OPTIONAL.items():
         if not hasattr(criterion, name):
-            setattr(criterion, name, False)
+            setattr(criterion, name, default)
     return criterion
 
 
