@@ -28,6 +28,8 @@ SIZES = {
     "bert-12x768": (12, 768, 12, 3072),
 }
 """Layers, hidden width, heads and feed-forward units of the three sizes; the last one is bert-base."""
+LARGE = {"bert-24x1024": (24, 1024, 16, 4096)}
+"""bert-large, for what is not timed at every size."""
 
 ARCHITECTURES = ("bert", "roberta")
 DATASETS = ("squad2", "nq")
@@ -106,11 +108,11 @@ def _silent(line: str) -> None:
 
 
 def untrained(size: str, device: str = "cpu") -> nn.Module:
-    """A BERT of one of `SIZES` with random weights; on the device `meta` it has shapes alone, no memory."""
+    """A BERT of `SIZES` or `LARGE` with random weights; on the device `meta` it has shapes alone."""
     import torch
     from transformers import BertConfig, BertForQuestionAnswering
 
-    layers, hidden, heads, units = SIZES[size]
+    layers, hidden, heads, units = (SIZES | LARGE)[size]
     config = BertConfig(
         num_hidden_layers=layers,
         hidden_size=hidden,

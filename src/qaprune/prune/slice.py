@@ -38,11 +38,13 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
     prefix = next(name for name, module in model.named_modules() if module is layers)
     for i, layer in enumerate(layers):
         state.update(_sliced_layer(layer, f"{prefix}.{i}.", mask.heads[i], mask.ff[i], shape.head_size))
-    wanted = smaller.state_dict().keys()
-    if mask.hidden is not None:
-        state = {name: _narrowed(name, state[name], mask.hidden) for name in wanted}
-    # Row-major copies: a view keeps its strides, and a reloaded checkpoint would compute other last bits.
-    weights = {name: state[name].clone(memory_format=torch.contiguous_format) for name in wanted}
+    weights = {}
+    for name in smaller.state_dict():
+        weight = state.pop(name)  # what was cut is freed as soon as it is copied
+        if mask.hidden is not None:
+            weight = _narrowed(name, weight, mask.hidden)
+        # Row-major: a view keeps its strides, and a reloaded checkpoint would compute other last bits.
+        weights[name] = weight.clone(memory_format=torch.contiguous_format)
     smaller.load_state_dict(weights, assign=True)
     _fill_buffers(smaller, model)
     return smaller.train(model.training)
