@@ -158,8 +158,12 @@ class Specs:
         }
 
     def recover(self, run: str, kind: str, point: str | None = None) -> dict[str, Any]:
-        spent = self.plan.joint_share(self.plan.point(self.plan.run(run), point)) if point else 0.0
+        included = self.config["recovery"].get("include_gate", False)
+        joint = point and not included
+        spent = self.plan.joint_share(self.plan.point(self.plan.run(run), point)) if joint else 0.0
         training = self._recovery_training(kind == "distilled", 1 - spent)
+        if included:
+            training["include_gate"] = True
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
         return {"label": label, **self._run(self.plan.run(run)), "kind": kind, "training": training}
 

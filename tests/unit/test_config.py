@@ -82,6 +82,20 @@ def test_joint_criteria_divide_recoverys_epochs_with_it(tmp_path):
     assert plan.spec("teacher", run=run)["teacher_logits"], "l0_joint learns from them"
 
 
+def test_all_rows_read_as_many_tokens_where_the_gate_s_are_included(tmp_path):
+    recovery = {"kinds": ["retrained"], "include_gate": True}
+    plan = make_plan(with_overlay(tmp_path, criteria=JOINT, recovery=recovery))
+    run = plan.runs[0].id
+    whole = plan.spec("recover", run=run, kind="teacher+")["training"]
+    assert whole["include_gate"] is True
+    for name in JOINT:
+        spec = plan.spec("recover", run=run, kind="retrained", point=f"{name}-h50-f50")
+        assert spec["training"] == whole, "what the gate read is known when it is done"
+    gate = plan.spec("gate", run=run, scoring="movement-h50-f50")["training"]
+    assert gate["epochs"] == pytest.approx(0.5 * whole["epochs"])
+    assert "include_gate" not in gate
+
+
 def test_models_that_no_mask_can_cut_anew_are_kept_for_their_readers(tmp_path):
     plan = make_plan(with_overlay(tmp_path, criteria=JOINT))
     files = plan.weight_files(plan.variants(plan.runs[0]))

@@ -17,7 +17,7 @@ from qaprune.train.compute import start
 from qaprune.train.loop import fit, schedule
 from qaprune.train.losses import distillation_loss, gold_loss, span_logits
 from qaprune.train.predict import predict_logits
-from qaprune.train.stages import check_teacher
+from qaprune.train.stages import check_teacher, epochs_left
 from tests.conftest import make_features, make_model
 
 COMPUTE = {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}
@@ -192,3 +192,12 @@ def test_prediction_does_not_depend_on_its_batching():
     chosen = np.concatenate([np.arange(features.row_ptr[w], features.row_ptr[w + 1]) for w in (2, 5)])
     assert np.allclose(some[chosen], whole[chosen], atol=1e-4)
     assert np.isnan(np.delete(some, chosen, 0)).all()
+
+
+def test_what_the_gate_read_comes_out_of_recovery():
+    train = make_features()
+    tokens = int(train.lengths().sum())
+    assert epochs_left(2.0, train, {}) == 2.0
+    assert epochs_left(2.0, train, {"train_tokens": tokens // 2}) == pytest.approx(1.5, abs=1e-2)
+    with pytest.raises(InputError, match=r"include_gate: l0 read .* tokens for its mask"):
+        epochs_left(1.0, train, {"train_tokens": tokens, "criterion": "l0"})

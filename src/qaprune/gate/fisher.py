@@ -31,7 +31,7 @@ class Fisher:
     per_budget = True
     whole_layers = False
     additive = True
-    version = 1
+    version = 2
 
     def score(self, task: GateTask) -> Scores:
         """Scores are the diagonal; the values are the mask: tuned survivors, 0 for the others."""
@@ -70,7 +70,7 @@ class Fisher:
             scores.ff.astype(np.float32),
             *(np.stack(kind)[None] for kind in (tuned.heads, tuned.ff)),
             passes=windows + 2 * tuning_windows / 3,
-            tokens=tokens + tuning_tokens,
+            tokens=tokens + round(2 * tuning_tokens / 3),
             decided=True,
             hidden=None if hidden is None else scores.hidden.astype(np.float32),
             hidden_values=None if hidden is None else hidden[None],

@@ -26,7 +26,7 @@ class LeaveOneOut:
     per_budget = False
     whole_layers = False
     additive = True
-    version = 1
+    version = 2
 
     def score(self, task: GateTask) -> Scores:
         """Mean growth of the loss over `settings["windows"]` windows; negative where closing helps."""
@@ -46,7 +46,8 @@ class LeaveOneOut:
         ff = np.zeros((shape.layers, shape.ff[0]))
         hidden = np.zeros(shape.hidden)
         hidden_order = np.argsort(magnitude.hidden[0], kind="stable") if task.hidden else hidden[:0]
-        windows = tokens = work = 0
+        windows = 0
+        tokens = work = 0.0
         with torch.inference_mode():
             for batch in task.batches(settings["batch_tokens"], settings["windows"], task.seed):
                 size = len(batch["input_ids"])
@@ -62,13 +63,13 @@ class LeaveOneOut:
                     for block in _blocks(hidden_order, settings["block"]):
                         hidden[block] += size * (run.without_hidden(block) - base) / len(block)
                 windows += size
-                tokens += int(batch["attention_mask"].sum())
                 work += size * run.layers_run / shape.layers
+                tokens += int(batch["attention_mask"].sum()) * run.layers_run / shape.layers
         return Scores(
             (heads / windows).astype(np.float32)[None],
             _ordered(ff / windows, order)[None],
             passes=work / 3,
-            tokens=tokens,
+            tokens=round(tokens / 3),
             hidden=_ordered(hidden / windows, hidden_order)[None] if task.hidden else None,
         )
 

@@ -59,8 +59,8 @@ class Scores:
     `hidden_values`: what survivors are multiplied by, of the same shapes, where the criterion says.
     `decided`: the values are the mask itself, 0 where removed.
 
-    `passes` counts forward-plus-backward passes over a window (a forward pass alone is a third of one),
-    `tokens` what they read.
+    `passes` counts forward-plus-backward passes over a window (a forward pass alone is a third of one, a
+    part of a pass that part), `tokens` the tokens of those passes, counted alike.
     """
 
     heads: np.ndarray

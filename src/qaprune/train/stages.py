@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from qaprune.data.features import load_features
+from qaprune.data.features import Features, load_features
 from qaprune.data.sources import fetch_encoder
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
@@ -93,6 +93,18 @@ def save_logits(path: Path, logits: np.ndarray) -> None:
     save_file({"logits": logits}, path)
 
 
+def epochs_left(epochs: float, train: Features, variant: dict[str, Any]) -> float:
+    """What choosing its mask left a row of the epochs that gate and recovery have together."""
+    read = variant.get("train_tokens", 0)
+    left = epochs - read / int(train.lengths().sum())
+    if left <= 0:
+        raise InputError(
+            f"recovery.include_gate: {variant.get('criterion')} read {read:,} tokens for its mask; "
+            "expected fewer than recovery.training.epochs has"
+        )
+    return left
+
+
 def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
     """Continue training a sliced model, on gold labels (`retrained`) or also on the teacher's logits
     (`distilled`); for `teacher+`, the unpruned teacher on gold labels by the same schedule."""
@@ -101,6 +113,9 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     settings, kind = spec["training"], spec["kind"]
     if kind == "distilled" and "logits" not in inputs:
         raise InputError("expected --logits, the teacher's, to distil from")
+    before = read_variant(inputs["model"])
+    if settings.get("include_gate"):
+        settings = settings | {"epochs": epochs_left(settings["epochs"], train, before)}
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
     logits = load_file(inputs["logits"])["logits"] if kind == "distilled" else None
     steps = fit(
@@ -108,7 +123,6 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     )
     holdout = _holdout(spec, inputs)
     threshold, f1 = holdout.fit_threshold(model, compute)
-    before = read_variant(inputs["model"])
     variant = before | {
         "variant": kind,
         "holdout_f1": round(f1, 4),
