@@ -51,6 +51,15 @@ def make_model(
     return model.to(getattr(torch, dtype)).eval()
 
 
+def closed_mask():
+    """For `make_model`: one layer without heads, another without units, half of the hidden width."""
+    from qaprune.prune.mask import Mask
+
+    heads = tuple(np.array(row, np.float32) for row in ([1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]))
+    ff = tuple((np.arange(24) % 2 == 0).astype(np.float32) * (layer != 2) for layer in range(3))
+    return Mask(heads, ff, (np.arange(32) % 2).astype(np.float32))
+
+
 def make_features(seed: int = 0, windows: int = 24, architecture: str = "bert"):
     """Windows of 12 to 30 random tokens, two a question for every third one. Token 59 stands where the
     answer starts and 58 where it ends, so that a model can learn the labels."""

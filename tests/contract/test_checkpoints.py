@@ -16,7 +16,7 @@ from qaprune.models.encoder import load_model
 from qaprune.prune.mask import save_mask
 from qaprune.prune.slice import slice_model
 from qaprune.prune.stage import load_variant
-from tests.conftest import make_model
+from tests.conftest import closed_mask, make_model
 from tests.contract.test_masked_is_sliced import inputs, logits, random_mask
 
 
@@ -82,6 +82,24 @@ def test_a_config_that_no_slicing_made_is_refused(sliced, tmp_path, key, value):
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("key", "change"),
+    [
+        ("ff_per_layer", lambda ff: [ff[0] - 1, *ff[1:]]),
+        ("ff_per_layer", lambda ff: [*ff[:-1], 1]),
+        ("heads_per_layer", lambda heads: [0, *heads[1:]]),
+        ("hidden_width", lambda width: width - 1),
+    ],
+)
+def test_a_config_that_disagrees_with_its_weights_is_refused(sliced, tmp_path, key, change):
+    sliced.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {key: change(config[key])}))
+    with pytest.raises(InputError, match=r"cannot be loaded|config.json and weights disagree") as raised:
+        load_model(tmp_path)
+    assert "\n" not in str(raised.value)
+
+
 def test_a_cut_weights_file_is_refused(sliced, tmp_path):
     sliced.save_pretrained(tmp_path)
     path = tmp_path / "model.safetensors"
@@ -112,6 +130,15 @@ def test_a_pruned_model_trains_in_bfloat16(sliced, attention):
     assert all(
         weight.grad is not None for name, weight in sliced.named_parameters() if "qa_outputs" in name
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_a_pruned_model_compiles(architecture):
+    model = slice_model(make_model(architecture), closed_mask())
+    expected = logits(model, inputs())
+    found = logits(torch.compile(model, dynamic=False), inputs())
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 def test_a_pruned_model_comes_back_from_teacher_and_mask(tmp_path):

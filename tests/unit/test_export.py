@@ -5,23 +5,19 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from qaprune.cli import main
 from qaprune.models import onnx
 from qaprune.models.checkpoint import save_checkpoint
-from qaprune.prune.mask import Mask
 from qaprune.prune.slice import slice_model
 from qaprune.serve import export
-from tests.conftest import make_model
+from tests.conftest import closed_mask, make_model
 
 
 @pytest.fixture
 def checkpoint(request, tmp_path) -> Path:
-    heads = tuple(np.array(row, np.float32) for row in ([1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]))
-    ff = tuple((np.arange(24) % 2 == 0).astype(np.float32) * (layer != 2) for layer in range(3))
-    model = slice_model(make_model(request.param), Mask(heads, ff))
+    model = slice_model(make_model(request.param), closed_mask())
     save_checkpoint(model, tmp_path / "model", tmp_path, 0.0, {}, {"variant": "pruned"})
     return tmp_path / "model"
 

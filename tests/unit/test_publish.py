@@ -9,7 +9,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,10 +17,9 @@ from qaprune.cli import main
 from qaprune.data.scratch import build_encoder
 from qaprune.models.checkpoint import save_checkpoint
 from qaprune.models.encoder import load_model, model_shape
-from qaprune.prune.mask import Mask
 from qaprune.prune.slice import slice_model
 from qaprune.serve.publish import MODULE, model_code
-from tests.conftest import make_model
+from tests.conftest import closed_mask, make_model
 
 RUN = {"model": "m", "dataset": "squad2", "seed": 13}
 ROW = {
@@ -60,14 +58,12 @@ def variant(request, tmp_path) -> Path:
     shape = {"vocab_size": 200, "layers": 3, "hidden": 32, "heads": 4, "intermediate": 24}
     build_encoder(request.param, ["some text to learn"] * 3, encoder, max_positions=48, seed=1, **shape)
     model = make_model(request.param)
-    heads = tuple(np.array(row, np.float32) for row in ([1, 0, 1, 0], [0, 0, 0, 0], [1, 1, 1, 1]))
-    ff = tuple((np.arange(24) % 2 == 0).astype(np.float32) * (layer != 2) for layer in range(3))
     folder = tmp_path / "results" / "tiny" / "recover" / "m-squad2-s13" / "l0-h50-f50" / "distilled"
     folder.mkdir(parents=True)
     assert model_shape(model).layers == 3
     facts = {"variant": "distilled", "criterion": "l0", "budget": "h50-f50", "draw": 0}
     windows = {"length": 40, "stride": 10, "max_answer_tokens": 8}
-    save_checkpoint(slice_model(model, Mask(heads, ff)), folder, encoder, -1.5, windows, facts)
+    save_checkpoint(slice_model(model, closed_mask()), folder, encoder, -1.5, windows, facts)
     spec = {"run": RUN, "task": "squad2", "checkpoint": {"path": str(tmp_path / "secret" / "teacher")}}
     stage = {"spec": spec, "git_commit": "abc123", "packages": {"torch": "2.13.0"}}
     (folder / "stage.json").write_text(json.dumps(stage))

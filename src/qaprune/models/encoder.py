@@ -129,9 +129,10 @@ def require_span_head(checkpoint: Path) -> None:
 
 
 def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None = None) -> nn.Module:
-    """Load a question-answering checkpoint in float32; a missing span head is freshly initialised.
+    """Load a question-answering checkpoint in float32; an encoder's missing span head is initialised.
 
-    Weights come from safetensors only. `dropout` replaces the checkpoint's own probabilities.
+    Weights come from safetensors only; none that the config asks for may be missing. `dropout` replaces the
+    checkpoint's own probabilities.
     """
     import torch
     from transformers import AutoModelForQuestionAnswering
@@ -152,12 +153,13 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
         }
     )
     try:
-        return AutoModelForQuestionAnswering.from_pretrained(
+        model, found = AutoModelForQuestionAnswering.from_pretrained(
             checkpoint,
             attn_implementation=attention,
             dtype=torch.float32,
             use_safetensors=True,
             local_files_only=True,
+            output_loading_info=True,
             **changes,
         )
     except Exception as error:
@@ -165,6 +167,20 @@ def load_model(checkpoint: Path, attention: str = "eager", dropout: float | None
         raise InputError(
             f"{checkpoint}: cannot be loaded as a question-answering model: {reason}"
         ) from error
+    _check_loaded(checkpoint, model, found)
+    return model
+
+
+def _check_loaded(checkpoint: Path, model: nn.Module, found: dict[str, Any]) -> None:
+    """Refuse weights that are not those of the config: missing ones would be random, others ignored."""
+    pruned = str(model.config.model_type).startswith("pruned_")
+    missing = [name for name in found["missing_keys"] if pruned or not name.startswith("qa_outputs.")]
+    if missing:
+        raise InputError(f"{checkpoint}: config.json and weights disagree: no {sorted(missing)[0]}")
+    # A stock encoder brings what it was pretrained with, such as a pooler.
+    if pruned and found["unexpected_keys"]:
+        name = sorted(found["unexpected_keys"])[0]
+        raise InputError(f"{checkpoint}: config.json and weights disagree: {name} has no place")
 
 
 def model_shape(model: nn.Module) -> EncoderShape:
