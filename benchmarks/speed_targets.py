@@ -95,8 +95,8 @@ def speedups(
     import torch
 
     from qaprune.data.features import batch_inputs, load_features
+    from qaprune.profile.device import choose_device, torch_threads
     from qaprune.profile.inputs import pick_windows
-    from qaprune.profile.stage import choose_device, torch_threads
     from qaprune.profile.timers import make_stopwatch, time_interleaved, warm_up
 
     device = choose_device(spec["device"])
@@ -128,9 +128,9 @@ def main(argv: list[str] | None = None) -> int:
     """Print a line a target."""
     import torch
 
+    from qaprune.profile.device import choose_device, choose_dtype
     from qaprune.profile.latency import latency
     from qaprune.profile.models import Untrained
-    from qaprune.profile.stage import choose_device, choose_dtype
     from qaprune.train.compute import keep_freed_memory
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

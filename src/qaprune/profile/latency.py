@@ -46,13 +46,13 @@ def latency(
 
     from qaprune.data.features import batch_inputs, load_features
     from qaprune.models.encoder import model_shape
+    from qaprune.profile.device import choose_device, choose_dtype, torch_threads
     from qaprune.profile.environment import capture, fingerprint
     from qaprune.profile.inputs import pick_windows
     from qaprune.profile.models import Untrained
     from qaprune.profile.nvml import open_gpu
     from qaprune.profile.outputs import write_record, write_samples
     from qaprune.profile.settings import Setting
-    from qaprune.profile.stage import choose_device, choose_dtype, torch_threads
     from qaprune.profile.timers import make_stopwatch, time_interleaved, warm_up
     from qaprune.prune.slice import slice_model
     from qaprune.train.compute import keep_freed_memory

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qaprune.data.features import load_features
 from qaprune.errors import InputError
+from qaprune.profile.device import choose_device, choose_dtype, torch_threads
 from qaprune.profile.end_to_end import make_service
 from qaprune.profile.environment import capture, fingerprint
 from qaprune.profile.foreign import ForeignWatch
@@ -134,39 +134,6 @@ def _untrained(
         backend,
         spec["cells"][0]["length"],
     )
-
-
-def choose_device(wanted: str) -> str:
-    """The torch device to time on: `auto` takes the GPU where there is one."""
-    import torch
-
-    if wanted == "cuda" and not torch.cuda.is_available():
-        raise InputError("profile.device: 'cuda' was asked for, but torch finds no GPU here")
-    if wanted == "cpu" or not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{torch.cuda.current_device()}"
-
-
-def choose_dtype(wanted: str, device: str) -> str:
-    """The numbers' type: `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere."""
-    import torch
-
-    if wanted != "auto":
-        return wanted
-    return "bfloat16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "float32"
-
-
-@contextmanager
-def torch_threads(threads: int) -> Iterator[None]:
-    """Run with this many torch threads, and put the old number back."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _facts(run: Profile, untrained: Untrained) -> dict[str, dict]:
