@@ -101,6 +101,7 @@ def prune(
             "threshold": threshold,
             "gate_seconds": gate.get("gate_seconds"),
             "gate_passes": gate.get("gate_passes"),
+            "gate_tokens": gate.get("gate_tokens"),
             "train_tokens": gate.get("gate_tokens", 0),
         }
         if draw:

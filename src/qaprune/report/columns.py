@@ -57,6 +57,7 @@ COLUMNS = tuple(
         ("train_tokens", "tokens", "tokens that gate and recovery trained on"),
         ("gate_seconds", "s", "wall time of the gate stage"),
         ("gate_passes", "", "forward and backward passes of the gate stage"),
+        ("gate_tokens", "tokens", "tokens of those passes; part of train_tokens"),
         ("recover_seconds", "s", "wall time of the recovery"),
         ("latency_ms", "ms a batch", "median time of one forward pass of a batch"),
         (

@@ -30,7 +30,7 @@ COPIED = (
         "noans_f1",
     ),
     *("long_f1", "long_f1_best", "params", "flops", "heads_kept", "ff_kept", "hidden_kept", "train_tokens"),
-    *("gate_seconds", "gate_passes", "recover_seconds", "speedup_asked"),
+    *("gate_seconds", "gate_passes", "gate_tokens", "recover_seconds", "speedup_asked"),
     *("speedup_predicted", "stride", "windows_per_question", "f1_full", "em_full", "hasans_f1_full"),
     *("noans_f1_full", "f1_best_full"),
 )
