@@ -57,7 +57,6 @@ COLUMNS = tuple(
         ("train_tokens", "tokens", "tokens that gate and recovery trained on"),
         ("gate_seconds", "s", "wall time of the gate stage"),
         ("gate_passes", "", "forward and backward passes of the gate stage"),
-        ("gate_tokens", "tokens", "tokens of those passes; part of train_tokens"),
         ("recover_seconds", "s", "wall time of the recovery"),
         ("latency_ms", "ms a batch", "median time of one forward pass of a batch"),
         (
@@ -92,6 +91,7 @@ COLUMNS = tuple(
         ("threads", "", "torch threads of the timed passes"),
         ("device", "", "GPU or processor that was timed"),
         ("schema_version", "", "version of this table's columns"),
+        ("gate_tokens", "tokens", "tokens of gate_passes; part of train_tokens"),
         ("delta_f1_low", "points", "lower end of delta_f1's 95 % interval (the same resamples for both)"),
         ("delta_f1_high", "points", "upper end of that interval"),
         ("latency_p90_ms", "ms a batch", "90th percentile of the forward passes"),
