@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from qaprune.profile.settings import Setting
 from qaprune.profile.timers import ForwardPass, make_stopwatch, time_interleaved
 from qaprune.report.collect import Timings
 from qaprune.report.compare_speed import compare_timings
@@ -25,7 +26,7 @@ from qaprune.report.findings import REGRESSION, UNCLEAR, Comparison, Tolerances
 
 SLOWDOWN = 1.2
 VARIANT = "half"
-SETTING = (8, 128, "float32", "sdpa", "off")
+SETTING = Setting(8, 128, "float32", "sdpa", "off")
 Clock = Callable[[], float]
 
 

@@ -9,14 +9,15 @@ from pathlib import Path
 import numpy as np
 
 from qaprune.data.examples import open_text
-from qaprune.report.collect import Setting, Timings, collect
+from qaprune.profile.settings import Setting
+from qaprune.report.collect import Timings, collect
 from qaprune.report.rows import build_rows
 from qaprune.report.tables import points_csv
 from tests.unit.report_data import write_evaluate, write_profile
 
 RUN = "bert-squad2-s13"
 POINT = "l0-h50-f50/distilled"
-SETTING: Setting = (8, 128, "float32", "sdpa", "off")
+SETTING = Setting(8, 128, "float32", "sdpa", "off")
 MEDIAN_MS = {"teacher": 17.0, "teacher+": 17.0, POINT: 10.0, "l0-h25-f25/distilled": 6.5} | {
     f"gain-h{share}-f{share}/{step}": 5.0 + share / 10
     for share in (25, 50)

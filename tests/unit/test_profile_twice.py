@@ -11,6 +11,7 @@ import pytest
 
 from benchmarks import profile_twice
 from benchmarks.profile_twice import OWN_FASTEST, compare, find_inputs, judge, main
+from qaprune.profile.settings import Setting
 from qaprune.report.collect import Timings
 from qaprune.specs import VERSIONS
 from qaprune.stage import digest, read_stage
@@ -19,7 +20,7 @@ from tests.unit.report_data import write_profile
 
 RUN = "bert-squad2-s13"
 POINT = "l0-h50-f50/pruned"
-EIGHT, ONE = (8, 128, "float32", "sdpa", "off"), (1, 128, "float32", "sdpa", "off")
+EIGHT, ONE = (Setting(batch, 128, "float32", "sdpa", "off") for batch in (8, 1))
 
 
 def timings(speeds: dict, gpu: str | None = None) -> Timings:
@@ -65,7 +66,7 @@ def test_the_largest_difference_that_counts_stands_last():
 
 
 def test_with_several_settings_each_side_is_also_taken_at_its_fastest():
-    eager = (8, 128, "float32", "eager", "off")
+    eager = EIGHT._replace(backend="eager")
     first = {
         (EIGHT, "teacher"): 20.0,
         (eager, "teacher"): 16.0,
