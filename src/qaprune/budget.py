@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from qaprune.errors import InputError
 
 SHARES, PARAMS, FLOPS, SPEEDUP, LATENCY = "shares", "params", "flops", "speedup", "latency"
+NAME_PATTERN = r"h[0-9.]+-f[0-9.]+(?:-d[0-9.]+)?|(?:params|flops|x|ms)[0-9.]+"
+"""What a budget's name looks like in a folder's name."""
 _SHARES = re.compile(r"h(\d+(?:\.\d+)?)-f(\d+(?:\.\d+)?)(?:-d(\d+(?:\.\d+)?))?")
 _LIMIT = re.compile(r"(params|flops|x|ms)(\d+(?:\.\d+)?)")
 _KINDS = {"params": PARAMS, "flops": FLOPS, "x": SPEEDUP, "ms": LATENCY}

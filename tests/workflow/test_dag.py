@@ -72,7 +72,7 @@ def test_speed_alone_trains_and_scores_nothing():
 
 def test_a_latency_table_is_measured_for_budgets_in_time_alone(tmp_path):
     criteria = {
-        "random": {"draws": 5, "budgets": ["flops50"]},
+        "random": {"draws": 5, "budgets": ["flops50", "params60.5", "h50-f50-d75"]},
         "gain": {"windows": 64, "batch_tokens": 2048, "budgets": ["x2", "flops50"]},
         "fisher": {
             "windows": 9,
@@ -82,7 +82,8 @@ def test_a_latency_table_is_measured_for_budgets_in_time_alone(tmp_path):
             "budgets": ["ms3"],
         },
     }
-    config = edited(tmp_path, criteria=criteria, budgets=["flops50", "x2", "ms3"])
+    budgets = ["flops50", "params60.5", "h50-f50-d75", "x2", "ms3"]
+    config = edited(tmp_path, criteria=criteria, budgets=budgets)
     done = snakemake("-n", "--forceall", "--quiet", "reason", "--configfile", config)
     jobs = jobs_of_dry_run(done.stdout)
     rules = [rule for rule, _ in jobs]

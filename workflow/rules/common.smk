@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from qaprune.budget import NAME_PATTERN
 from qaprune.config import load_config
 from qaprune.errors import InputError
 from qaprune.plan import make_plan, spec_json
@@ -26,7 +27,7 @@ wildcard_constraints:
     run=r"[a-z0-9_.-]+-[a-z0-9_.]+-s\d+",
     scoring=r"[^/]+",
     pair=r"[a-z0-9_.-]+-[a-z0-9_.]+",
-    point=r"[^/]+-(h[0-9.]+-f[0-9.]+|params[0-9.]+|flops[0-9.]+|x[0-9.]+|ms[0-9.]+)",
+    point=rf"[^/]+-(?:{NAME_PATTERN})",
     kind="retrained|distilled",
 
 
