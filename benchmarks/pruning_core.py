@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 SLICE_SECONDS, SLICE_MEMORY = 5.0, 2.0
 SCORING, PREFIX = 1.5, 1.7
-WINDOWS, LENGTH, BATCH_TOKENS = 64, 128, 1024
+WINDOWS, LENGTH, BATCH_TOKENS, BLOCK = 64, 128, 1024, 384
 Line = tuple[str, bool]
 """What was found, and whether the bar holds."""
 
@@ -70,7 +70,7 @@ def reset_peak() -> None:
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def make_batches(windows: int) -> list[dict[str, Any]]:
+def make_batches(model: nn.Module, windows: int) -> list[dict[str, Any]]:
     """Batches of full windows with random tokens and labels."""
     import torch
 
@@ -82,10 +82,10 @@ def make_batches(windows: int) -> list[dict[str, Any]]:
 
     return [
         {
-            "input_ids": draw(30_000, size, LENGTH),
+            "input_ids": draw(model.config.vocab_size, size, LENGTH),
             "attention_mask": torch.ones(size, LENGTH, dtype=torch.long),
-            "start_positions": draw(LENGTH, size),
-            "end_positions": draw(LENGTH, size),
+            "start_position": draw(LENGTH, size),
+            "end_position": draw(LENGTH, size),
         }
         for _ in range(windows // size)
     ]
@@ -123,7 +123,8 @@ def plain_passes(model: nn.Module, batches: list[dict[str, Any]]) -> None:
 
 def scoring(name: str, rounds: int) -> Line:
     """One criterion over the same batches as plain passes."""
-    model, batches = untrained("bert-6x384"), make_batches(WINDOWS)
+    model = untrained("bert-6x384")
+    batches = make_batches(model, WINDOWS)
     task = make_task(model, batches, tuning_windows=WINDOWS // 2, damping=0.01)
     ours, plain = alternate(
         lambda: load_criterion(name).score(task), lambda: plain_passes(model, batches), rounds
@@ -140,8 +141,9 @@ def leaving_out(rounds: int) -> Line:
     from qaprune.prune.mask import Mask, full_mask
     from qaprune.train.losses import span_loss
 
-    model, batches = untrained("bert-6x384"), make_batches(8)
-    block = 384
+    model = untrained("bert-6x384")
+    batches = make_batches(model, 8)
+    block = BLOCK
     task = make_task(model, batches, windows=8, block=block)
     full = full_mask(task.shape)
 

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks import pruning_core
 from benchmarks import run as runner
 from benchmarks.run import NO_BASELINE, describe_machine, machine_folder, newest_baseline, run
-from tests.conftest import ROOT
+from tests.conftest import ROOT, make_model
 
 BENCHMARKS = """
 def test_sum(benchmark):
@@ -153,3 +154,19 @@ def test_every_benchmark_runs():
     command = [sys.executable, "-m", "pytest", "benchmarks", "-o", "addopts=", "-q", "--benchmark-disable"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]
+
+
+@pytest.mark.parametrize("part", ["slice", "gain", "fisher", "leave_one_out"])
+def test_what_pruning_costs_is_held_against_its_bar(part, monkeypatch, capsys):
+    """On a tiny model: the figures mean nothing, that a missed bar ends in 3 does."""
+    for name, value in (("LENGTH", 16), ("BATCH_TOKENS", 64), ("WINDOWS", 8), ("BLOCK", 8)):
+        monkeypatch.setattr(pruning_core, name, value)
+    monkeypatch.setattr(pruning_core, "untrained", lambda size: make_model("bert"))
+    if part == "slice" and not Path("/proc/self/clear_refs").exists():
+        pytest.skip("peak memory is Linux's to tell")
+    for most, code in ((1e9, 0), (0, 3)):
+        for name in ("SLICE_SECONDS", "SLICE_MEMORY", "SCORING"):
+            monkeypatch.setattr(pruning_core, name, most)
+        monkeypatch.setattr(pruning_core, "PREFIX", 1e9 - most)
+        assert pruning_core.main([part, "--rounds", "1", "--threads", "1"]) == code
+        assert ("beyond the bar" in capsys.readouterr().out) == (code == 3)
