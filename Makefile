@@ -37,7 +37,7 @@ test: $(READY)
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
-# TOLERANCE=15 allows a median to grow by 15 per cent; SAVE=1 is bench-save.
+# TOLERANCE=15 allows the quickest round to take 15 per cent longer; SAVE=1 is bench-save.
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(if $(SAVE),--save) $(if $(TOLERANCE),--tolerance $(TOLERANCE))
 
