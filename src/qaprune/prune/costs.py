@@ -17,7 +17,8 @@ class Costs:
     """Costs of widths, of one kind. `heads[k]`: a layer's attention with k heads, k from 0; `ff[k]`: its
     feed-forward part with k units; `fixed`: everything else. Every layer costs the same.
 
-    `narrowed`: costs at the hidden width of the budget, where it cuts that."""
+    `narrowed`: costs at the hidden width of the budget, where it cuts that.
+    """
 
     unit: str
     layers: int
