@@ -227,6 +227,20 @@ def test_figure_names_its_setting_and_labels_its_points(squad: dict[str, dict]):
     assert "McCarley" not in words
 
 
+def test_a_cut_hidden_width_has_a_column_of_its_own(squad: dict[str, dict]):
+    assert "hidden %" not in points_markdown(list(squad.values()))
+    name = "l0-h25-f25/pruned"
+    rows = [dict(row, hidden_kept=75.0) if key == name else row for key, row in squad.items()]
+    table = [line for line in points_markdown(rows).splitlines() if line.startswith("|")]
+    first = table[
+        : next((i for i, line in enumerate(table) if i > 1 and line.startswith("| variant")), None)
+    ]
+    assert len({line.count("|") for line in first}) == 1
+    found = {cells[1].strip(): cells[-2].strip() for line in first if (cells := line.split("|"))}
+    assert found["variant"] == "hidden %"
+    assert (found[name], found["teacher"]) == ("75", "100")
+
+
 def test_rows_at_a_setting_of_their_own_are_named(squad: dict[str, dict]):
     odd = dict(squad["l0-h25-f25/pruned"], backend="sdpa")
     rows = [odd if name == "l0-h25-f25/pruned" else row for name, row in squad.items()]

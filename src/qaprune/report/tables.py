@@ -68,7 +68,7 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
         if untrained(group):
             parts.append(markdown_table(list(SPEED_HEADER), speed_body(group)))
         else:
-            parts.append(markdown_table(list(MARKDOWN_HEADER), _markdown_body(group)))
+            parts.append(markdown_table(*_markdown_rows(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
         reasons = _reasons(group)
@@ -135,12 +135,16 @@ def _setting_lines(group: list[Row]) -> list[str]:
     return lines
 
 
-def _markdown_body(group: list[Row]) -> list[list[str]]:
-    body: list[list[str]] = []
+def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and body; the hidden width has a column where any row's is cut."""
+    header, body = list(MARKDOWN_HEADER), []
+    narrowed = any(row["hidden_kept"] is not None and float(row["hidden_kept"]) < 100 for row in group)
+    if narrowed:
+        header.append("hidden %")
     for name, row, draws in shown_rows(group):
         if draws:
             mean, spread = mean_and_spread(draws)
-            body.append([name, number(mean, 1), f"sd {spread:.1f}"] + [""] * (len(MARKDOWN_HEADER) - 3))
+            body.append([name, number(mean, 1), f"sd {spread:.1f}"] + [""] * (len(header) - 3))
             continue
         body.append(
             [
@@ -162,9 +166,10 @@ def _markdown_body(group: list[Row]) -> list[list[str]]:
                 "" if row["flops"] is None else number(float(row["flops"]) / 1e9, 2),  # type: ignore[arg-type]
                 number(row["heads_kept"], 0),
                 number(row["ff_kept"], 0),
+                *([number(row["hidden_kept"], 0)] if narrowed else []),
             ]
         )
-    return body
+    return header, body
 
 
 def _full_dev(group: list[Row]) -> str:
