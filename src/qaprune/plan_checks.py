@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import Any
 
-from qaprune.budget import parse_budget
+from qaprune.budget import FLOPS, SHARES, parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, load_criterion
 
@@ -69,6 +69,11 @@ def _check_untrained(config: Config) -> None:
             )
     if len(config["criteria"]) > 1:
         raise InputError("config: criteria: expected one criterion with `untrained: true`")
+    for name in config["budgets"]:
+        if parse_budget(name).kind not in (SHARES, FLOPS):
+            raise InputError(
+                f"config: budgets: {name!r}: with `untrained: true` expected per cents kept or FLOPs"
+            )
     for name, model in config["models"].items():
         if "scratch" not in model["source"] or model.get("teachers"):
             raise InputError(

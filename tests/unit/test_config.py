@@ -228,6 +228,10 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
             "config: criteria: expected one criterion with `untrained: true`",
         ),
         (
+            {"untrained": True, "criteria": {"uniform": {}}, "budgets": ["h50-f50", "x2.0"]},
+            "config: budgets: 'x2.0': with `untrained: true` expected per cents kept or FLOPs",
+        ),
+        (
             {
                 "untrained": True,
                 "criteria": {"uniform": {}},

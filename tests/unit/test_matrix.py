@@ -15,6 +15,8 @@ from qaprune.data.examples import open_text, read_examples
 from qaprune.data.features import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
+from qaprune.models.cost import encoder_flops
+from qaprune.models.encoder import model_shape
 from qaprune.profile import models, runtimes, stage
 from qaprune.profile.end_to_end import make_service
 from qaprune.profile.inputs import pack_windows
@@ -320,6 +322,17 @@ def test_untrained_models_are_cut_evenly_and_timed_without_padding(
     assert cut["flops"] < facts["variants"]["teacher"]["flops"]
     assert cut["params"] < facts["variants"]["teacher"]["params"]
     assert not (out / "end_to_end.csv.gz").exists(), "packed windows hold no questions"
+
+
+@pytest.mark.parametrize("criterion", ["uniform", "random", "first_layers"])
+def test_every_budget_that_a_plan_lets_through_cuts_untrained_models(criterion, shape_only: Path):
+    budgets = ("h50-f50-d50", "flops60")
+    untrained = models.Untrained(shape_only, criterion, budgets, 3, "sdpa", 32)
+    full, *cuts = (model_shape(load()) for load in untrained.loaders("cpu").values())
+    for budget, shape in zip(budgets, cuts, strict=True):
+        assert encoder_flops(shape, 32) < 0.8 * encoder_flops(full, 32)
+        narrowed = budget.endswith("d50") and criterion != "first_layers"
+        assert shape.hidden == full.hidden // (2 if narrowed else 1)
 
 
 def test_untrained_models_need_an_encoder_and_no_variants(checkpoints, shape_only: Path, tmp_path: Path):

@@ -212,13 +212,14 @@ class Untrained:
         from qaprune.budget import parse_budget
         from qaprune.gate.registry import GateTask, load_criterion
         from qaprune.models.encoder import model_shape
-        from qaprune.prune.costs import flops_costs
-        from qaprune.prune.select import select
+        from qaprune.prune.select import costs_of, select
 
-        shape = model_shape(model)
-        scores = load_criterion(self.criterion).score(GateTask(shape, {}, self.seed))
-        costs = flops_costs(shape, self.length)
-        return select(scores, 0, parse_budget(budget), shape, self.criterion, costs)
+        shape, asked = model_shape(model), parse_budget(budget)
+        # Of random masks one is enough: time does not hang on which gates stay.
+        task = GateTask(shape, {"draws": 1}, self.seed, hidden=asked.hidden is not None)
+        scores = load_criterion(self.criterion).score(task)
+        costs = costs_of(asked, shape, self.length, None, None)
+        return select(scores, 0, asked, shape, self.criterion, costs)
 
 
 def reason_of(error: Exception) -> str:
