@@ -13,16 +13,18 @@ idle machine; it takes a few minutes and writes nothing. Exit code 3: beyond the
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from benchmarks.workload import SEED, make_embedded
 from qaprune.budget import parse_budget
 from qaprune.data import stages
 from qaprune.errors import InputError
+from qaprune.report.intervals import paired_ratios
 
 if TYPE_CHECKING:
     from torch import nn
@@ -94,22 +96,16 @@ def speedups(
     """Median of the paired ratio to the model `full`, of every other one."""
     import torch
 
-    from qaprune.data.features import batch_inputs, load_features
+    from qaprune.data.features import load_features
     from qaprune.profile.device import choose_device, torch_threads
-    from qaprune.profile.inputs import pick_windows
+    from qaprune.profile.inputs import in_turn, timed_batches
     from qaprune.profile.timers import make_stopwatch, time_interleaved, warm_up
 
     device = choose_device(spec["device"])
     windows = load_features(inputs["features"] / "dev.safetensors")
-    batches = [
-        batch_inputs(windows, rows, spec["cell"]["length"], device)
-        for rows in pick_windows(windows.windows, spec["cell"]["batch"], spec["seed"] + 1)
-    ]
-
-    def forward(model: nn.Module):
-        return lambda number: model(**batches[number % len(batches)])
-
-    calls = {name: forward(model) for name, model in models.items()}
+    cell = spec["cell"]
+    batches = timed_batches(windows, cell["batch"], cell["length"], spec["seed"] + 1, device)
+    calls = {name: in_turn(model, batches) for name, model in models.items()}
     stopwatch, warm = make_stopwatch(device), spec["warmup"]
     with torch_threads(spec["threads"]), torch.inference_mode():
         warm_up(calls, warm["least"], warm["most"], warm["cv_percent"], stopwatch)
@@ -118,10 +114,7 @@ def speedups(
     for sample in samples:
         seconds.setdefault(sample.name, {})[sample.round] = sample.seconds
     full = seconds.pop("full")
-    return {
-        name: statistics.median(full[at] / value for at, value in rounds.items())
-        for name, rounds in seconds.items()
-    }
+    return {name: float(np.median(paired_ratios(full, rounds))) for name, rounds in seconds.items()}
 
 
 def main(argv: list[str] | None = None) -> int:

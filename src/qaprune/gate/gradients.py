@@ -39,13 +39,15 @@ def gate_gradients(task: GateTask) -> Iterator[GateGradients]:
                 [torch.ones(size, width, device=device, requires_grad=True) for width in widths]
                 for widths in (shape.heads, shape.ff)
             )
-            hidden = [torch.ones(size, shape.hidden, device=device, requires_grad=True)] * task.hidden
-            gates.set(heads, ff, *hidden)
+            hidden = torch.ones(size, shape.hidden, device=device, requires_grad=task.hidden)
+            gates.set(heads, ff, hidden if task.hidden else None)
             # Summed over the batch, so that the gradient of an example's own gates is that example's.
             loss = span_loss(model, batch) * size
-            found = torch.autograd.grad(loss, heads + ff + hidden)
+            found = torch.autograd.grad(loss, heads + ff + [hidden] * task.hidden)
             by_kind = {
                 "heads": torch.stack(found[: shape.layers], 1),
                 "ff": torch.stack(found[shape.layers : 2 * shape.layers], 1),
-            } | dict(zip(("hidden",), found[2 * shape.layers :], strict=False))
+            }
+            if task.hidden:
+                by_kind["hidden"] = found[-1]
             yield GateGradients(by_kind, int(batch["attention_mask"].sum()))

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qaprune.data.features import Features
+from qaprune.data.features import Features, batch_inputs
 from qaprune.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from qaprune.profile.timers import ForwardPass
 
 BATCHES_A_CELL = 4
 
@@ -19,6 +26,20 @@ def pick_windows(windows: int, batch: int, seed: int) -> list[np.ndarray]:
     order = np.random.default_rng(seed).permutation(windows)
     batches = max(1, min(BATCHES_A_CELL, windows // batch))
     return [order[np.arange(number * batch, (number + 1) * batch) % windows] for number in range(batches)]
+
+
+def timed_batches(
+    windows: Features, batch: int, length: int, seed: int, device: str
+) -> list[dict[str, torch.Tensor]]:
+    """The batches of one cell, padded to its length, with the attention mask that evaluation passes."""
+    return [
+        batch_inputs(windows, rows, length, device) for rows in pick_windows(windows.windows, batch, seed)
+    ]
+
+
+def in_turn(forward: Callable[..., object], batches: list[dict[str, torch.Tensor]]) -> ForwardPass:
+    """The pass of a round: all variants of a round read the same batch."""
+    return lambda number: forward(**batches[number % len(batches)])
 
 
 def pack_windows(features: Features, length: int) -> Features:

@@ -23,8 +23,6 @@ from qaprune.errors import InputError
 from qaprune.jsonfile import field, read_json
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from qaprune.models.encoder import EncoderShape
     from qaprune.prune.costs import Costs
     from qaprune.prune.mask import Mask
@@ -44,11 +42,11 @@ def latency(
     """Time the grid and write `table.json`: milliseconds a batch."""
     import torch
 
-    from qaprune.data.features import batch_inputs, load_features
+    from qaprune.data.features import load_features
     from qaprune.models.encoder import model_shape
     from qaprune.profile.device import choose_device, choose_dtype, torch_threads
     from qaprune.profile.environment import capture, fingerprint
-    from qaprune.profile.inputs import pick_windows
+    from qaprune.profile.inputs import in_turn, timed_batches
     from qaprune.profile.models import Untrained
     from qaprune.profile.nvml import open_gpu
     from qaprune.profile.outputs import write_record, write_samples
@@ -63,10 +61,7 @@ def latency(
     dtype = choose_dtype(spec["dtype"], device)
     with torch_threads(spec["threads"]), torch.inference_mode(), open_gpu(device) as gpu:
         windows = load_features(inputs["features"] / "dev.safetensors")
-        batches = [
-            batch_inputs(windows, rows, cell["length"], device)
-            for rows in pick_windows(windows.windows, cell["batch"], spec["seed"])
-        ]
+        batches = timed_batches(windows, cell["batch"], cell["length"], spec["seed"], device)
         untrained = Untrained(
             inputs["encoder"], "uniform", (), spec["seed"], spec["backend"], cell["length"]
         )
@@ -74,7 +69,7 @@ def latency(
         shape = model_shape(full)
         setting = Setting(cell["batch"], cell["length"], dtype, spec["backend"], "off")
         calls = {
-            (widths, setting): _pass(
+            (widths, setting): in_turn(
                 slice_model(full, _same(shape, widths)).eval().to(device, getattr(torch, dtype)), batches
             )
             for widths in grid(shape)
@@ -186,7 +181,3 @@ def _same(shape: EncoderShape, widths: Widths) -> Mask:
             for layers, kept in zip((shape.heads, shape.ff), widths, strict=True)
         )
     )
-
-
-def _pass(model: nn.Module, batches: list[dict]) -> Callable[[int], object]:
-    return lambda number: model(**batches[number % len(batches)])

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qaprune.data.features import Features, batch_inputs
+from qaprune.data.features import Features
 from qaprune.profile.end_to_end import Service
 from qaprune.profile.foreign import ForeignWatch
-from qaprune.profile.inputs import pick_windows
+from qaprune.profile.inputs import in_turn, timed_batches
 from qaprune.profile.models import CannotRun, Fleet, try_out
 from qaprune.profile.outputs import NOT_FASTEST, by_variant, summary_of
 from qaprune.profile.power import Meter, energy_columns, no_energy
@@ -57,8 +57,7 @@ class Profile:
     def measure(self, cell: dict[str, int]) -> None:
         """Time every variant in every setting of one batch and length; then memory and energy of each."""
         self.fleet.next_cell()
-        picked = pick_windows(self.windows.windows, cell["batch"], self.spec["seed"])
-        inputs = [batch_inputs(self.windows, rows, cell["length"], self.device) for rows in picked]
+        inputs = timed_batches(self.windows, cell["batch"], cell["length"], self.spec["seed"], self.device)
         calls, described = self._try_all(settings_of(cell, self.spec), inputs)
         self.cells += described.values()
         if not calls:
@@ -102,7 +101,7 @@ class Profile:
                 reference = logits if reference is None else reference
                 apart = (logits - reference).abs().max() / reference.abs().max()
                 cells[key, setting]["logit_difference_percent"] = round(100 * apart.item(), 4)
-                calls[key, setting] = _repeated(self.fleet.forward(key, setting), inputs)
+                calls[key, setting] = in_turn(self.fleet.forward(key, setting), inputs)
         return calls, cells
 
     def _tell_once(self, line: str, reason: str) -> None:
@@ -181,10 +180,6 @@ class Profile:
         for key, setting in best.items():
             measured = self.meter.measure(_endless(calls[key, setting]), idle)
             described[key, setting] |= energy_columns(measured, questions)
-
-
-def _repeated(forward: Callable[..., object], inputs: list[dict]) -> ForwardPass:
-    return lambda number: forward(**inputs[number % len(inputs)])
 
 
 def _answering(
