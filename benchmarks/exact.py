@@ -134,7 +134,11 @@ def _checkpoint_bytes(made: Embedded, architecture: str) -> Figures:
         out = made.folder / "sliced" / architecture / budget
         smaller = slice_model(model, random_mask(model_shape(model), budget))
         save_checkpoint(
-            smaller, out, encoder, 0.0, WINDOWS, {"variant": "pruned", "budget": budget, "seed": SEED}
+            smaller,
+            out,
+            encoder,
+            WINDOWS,
+            {"variant": "pruned", "threshold": 0.0, "budget": budget, "seed": SEED},
         )
         found[f"checkpoint {budget}"] = (out / "model.safetensors").stat().st_size
     return found

@@ -113,11 +113,11 @@ def make_task(model: nn.Module, batches: list[dict[str, Any]], **settings: Any) 
 
 def plain_passes(model: nn.Module, batches: list[dict[str, Any]]) -> None:
     """Forward and backward with the gradients of all weights, as training does it."""
-    from qaprune.train.losses import span_loss
+    from qaprune.train.losses import task_loss
 
     model.requires_grad_(True)
     for batch in batches:
-        span_loss(model, batch).backward()
+        task_loss(model, batch).backward()
         model.zero_grad(set_to_none=True)
 
 
@@ -139,7 +139,7 @@ def leaving_out(rounds: int) -> Line:
 
     from qaprune.gate.gates import masked
     from qaprune.prune.mask import Mask, full_mask
-    from qaprune.train.losses import span_loss
+    from qaprune.train.losses import task_loss
 
     model = untrained("bert-6x384")
     batches = make_batches(model, 8)
@@ -160,7 +160,7 @@ def leaving_out(rounds: int) -> Line:
             for mask in masks():
                 with masked(model, mask):
                     for batch in batches:
-                        span_loss(model, batch)
+                        task_loss(model, batch)
 
     ours, whole = alternate(
         lambda: load_criterion("leave_one_out").score(task), from_the_embeddings, rounds

@@ -11,7 +11,8 @@ import pytest
 from benchmarks.exact import CONFIGS, ENVIRONMENT, dry_run
 from benchmarks.workload import ARCHITECTURES, DATASETS, SEED, SIZES, WINDOWS, random_mask, untrained
 from qaprune.config import load_config
-from qaprune.data.features import WindowSettings, batch_inputs, featurise, load_features, load_tokenizer
+from qaprune.data.features import batch_inputs, load_features
+from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.evaluate import nq, squad2
 from qaprune.evaluate.decode import decode_windows
 from qaprune.evaluate.nq_files import Label, Prediction, Span

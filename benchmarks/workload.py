@@ -10,7 +10,7 @@ import numpy as np
 
 from qaprune.budget import parse_budget
 from qaprune.data import stages
-from qaprune.data.examples import read_examples
+from qaprune.data.prepared import read_examples
 from qaprune.prune.mask import Mask, keep_highest
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ def make_embedded(folder: Path, questions: int) -> Embedded:
             "dev": {"scratch": f"{dataset}/dev.json" + "l" * (dataset == "nq")},
             "holdout_share": 0.02,
             "full_dev": False,
+            "on_bad_example": "fail",
             **dict.fromkeys(("train_questions", "holdout_questions", "dev_questions")),
         }
         out = folder / "data" / dataset
@@ -98,7 +99,7 @@ def make_embedded(folder: Path, questions: int) -> Embedded:
             }
             out = made.features(architecture, dataset)
             out.mkdir(parents=True)
-            spec = {"architecture": architecture, "windows": WINDOWS[dataset]}
+            spec = {"architecture": architecture, "task": dataset, "windows": WINDOWS[dataset]}
             stages.features(spec, files | {"encoder": made.encoder(architecture)}, out, _silent)
     return made
 

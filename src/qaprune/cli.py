@@ -24,7 +24,8 @@ class StageCommand:
     """How a stage is called: its function, its input options, and what `--help` says.
 
     `inputs` are paths, `keyed` is filled by `--variant KEY=DIR`, `listed` take several paths; a trailing
-    `?` marks what may be left out.
+    `?` marks what may be left out. `threads`: whether it takes a number of processes, which changes no
+    result.
     """
 
     function: str
@@ -33,14 +34,18 @@ class StageCommand:
     keyed: str | None = None
     listed: tuple[str, ...] = ()
     owns_folder: bool = True
+    threads: bool = False
 
 
 STAGES = {
     "corpus": StageCommand("qaprune.data.stages:corpus", "write the embedded corpus"),
-    "data": StageCommand("qaprune.data.stages:data", "prepare one data set", ("corpus?",)),
+    "data": StageCommand("qaprune.data.stages:data", "prepare one data set", ("corpus?",), threads=True),
     "encoder": StageCommand("qaprune.data.stages:encoder", "fetch or build one encoder", ("corpus?",)),
     "features": StageCommand(
-        "qaprune.data.stages:features", "make windowed features", ("train", "holdout", "dev", "encoder")
+        "qaprune.data.stages:features",
+        "make windowed features",
+        ("train", "holdout", "dev", "encoder"),
+        threads=True,
     ),
     "teacher": StageCommand(
         "qaprune.train.stages:teacher", "fine-tune the unpruned teacher", ("encoder", "features", "holdout")
@@ -118,6 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
             )
         for option in stage.listed:
             sub.add_argument(f"--{option}", type=Path, nargs="*", default=[])
+        if stage.threads:
+            sub.add_argument("--threads", type=int, default=1, help="processes; changes no result")
         sub.set_defaults(main=_run_stage, stage=stage)
     _add_people_commands(commands)
     return parser
@@ -155,6 +162,8 @@ def _run_stage(args: argparse.Namespace) -> int:
     for option in stage.listed:
         inputs[option] = [_folder(path) for path in getattr(args, option)]
         paths |= {f"{option} {path.name}": path for path in inputs[option]}
+    if stage.threads:
+        inputs["threads"] = args.threads
     for name, path in paths.items():
         if not path.exists():
             raise InputError(f"--{name}: {path}: no such file or folder")

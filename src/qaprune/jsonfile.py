@@ -47,17 +47,32 @@ def read_json_lines(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
         with open_text(path) as lines:
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    yield f"{path}:{number}", _object(line, f"{path}:{number}")
+                    yield f"{path}:{number}", parse_object(line, f"{path}:{number}")
     except UNREADABLE as error:
         raise unreadable(path, error) from None
 
 
-def _object(line: str, where: str) -> dict[str, Any]:
+def parse_object(line: str | bytes, where: str) -> dict[str, Any]:
+    """The JSON object of one line."""
     try:
         value = json.loads(line)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: invalid JSON: {error.msg} (column {error.colno})") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: not UTF-8 text") from None
+    except RecursionError:
+        raise InputError(f"{where}: JSON nested too deeply") from None
+    if ("\\ud" if isinstance(line, str) else b"\\ud") in line:
+        _refuse_half_pairs(value, where)
     return expect(value, dict, where)
+
+
+def _refuse_half_pairs(value: Any, where: str) -> None:
+    """JSON may escape half of a surrogate pair, which no file of text can hold."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InputError(f"{where}: an escape is half of a surrogate pair, not a character") from None
 
 
 def expect(value: Any, kind: type, where: str) -> Any:

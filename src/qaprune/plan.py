@@ -16,6 +16,8 @@ from qaprune.gate.registry import BUILT_IN, load_criterion
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 from qaprune.specs import Specs
 
+READER_THREADS = 8
+"""At most; fewer where Snakemake has fewer cores."""
 COMMON_KEYS = ("pairs", "budgets", "recovery", "settings")
 
 
@@ -112,9 +114,20 @@ class Plan:
             sources = [given] if given else []
         found = []
         for path in (Path(source["path"]) for source in sources if "path" in source):
-            files = [path / "config.json", path / "model.safetensors"] if path.is_dir() else [path]
+            files = [path]
+            if path.is_dir():
+                names = (
+                    ("config.json", "model.safetensors") if stage != "data" else ("*.jsonl", "*.jsonl.gz")
+                )
+                files = sorted(file for name in names for file in path.glob(name))
             found += [str(file) for file in files if file.exists()]
         return found
+
+    def reader_threads(self, dataset: str) -> int:
+        """Processes that read a data set: worth their start where its files are large."""
+        settings = self.config["datasets"][dataset]
+        small = settings["task"] != "nq" or "scratch" in settings["train"]
+        return 1 if small else READER_THREADS
 
     def points(self, run: Run) -> list[Point]:
         """Operating points of a run, in the order of the config."""

@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from qaprune.plan import Plan, Run
 
 VERSIONS = {
-    "corpus": 2,
-    "data": 2,
+    "corpus": 3,
+    "data": 3,
     "encoder": 1,
-    "features": 2,
+    "features": 3,
     "latency": 1,
-    "teacher": 3,
+    "teacher": 4,
     "gate": 2,
     "prune": 2,
     "recover": 3,
-    "evaluate": 1,
+    "evaluate": 2,
     "profile": 4,
-    "report": 2,
+    "report": 3,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
 
@@ -57,7 +57,7 @@ class Specs:
             **{key: settings[key] for key in ("task", "train", "dev", "holdout_share")},
             **{key: settings.get(key) for key in optional},
             "full_dev": full,
-        }
+        } | ({"on_bad_example": settings.get("on_bad_example", "fail")} if settings["task"] == "nq" else {})
 
     def encoder(self, model: str) -> dict[str, Any]:
         settings = self.config["models"][model]
@@ -72,6 +72,7 @@ class Specs:
         return {
             "label": f"{model}-{dataset}",
             "architecture": self.config["models"][model]["architecture"],
+            "task": self.config["datasets"][dataset]["task"],
             "windows": self.config["datasets"][dataset]["windows"],
         }
 

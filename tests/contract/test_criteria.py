@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qaprune.budget import Budget, parse_budget
+from qaprune.data.features import FlatLogits
 from qaprune.errors import InputError
 from qaprune.gate.gates import gated
 from qaprune.gate.registry import BUILT_IN, GateTask, Scores, load_criterion
@@ -19,8 +20,8 @@ from qaprune.prune.mask import Mask
 from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.train.batches import train_batches
-from qaprune.train.losses import span_loss
-from tests.conftest import make_features, make_model
+from qaprune.train.losses import task_loss
+from tests.conftest import make_features, make_model, types_of
 
 SETTINGS = {
     "random": {"draws": 5},
@@ -49,10 +50,14 @@ NARROWING = [name for name in BUILT_IN if name not in NO_HIDDEN]
 def run(
     name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET, **more
 ) -> tuple[Scores, torch.nn.Module]:
-    model = model if model is not None else make_model(architecture)
-    features = make_features(architecture=architecture)
+    model = model if model is not None else make_model(architecture, types=types_of(architecture))
+    features = make_features(architecture=architecture, types=types_of(architecture))
 
-    logits = np.random.default_rng(0).normal(size=(len(features.input_ids), 2)).astype(np.float32)
+    generator = np.random.default_rng(0)
+    logits = FlatLogits(
+        generator.normal(size=(len(features.input_ids), 2)).astype(np.float32),
+        generator.normal(size=(features.windows, 5)).astype(np.float32) if types_of(architecture) else None,
+    )
 
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows, logits)
@@ -79,7 +84,7 @@ def test_every_built_in_criterion_is_under_contract():
 @pytest.mark.parametrize("name", BUILT_IN)
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_shapes_determinism_and_an_unchanged_teacher(name, architecture):
-    model = make_model(architecture)
+    model = make_model(architecture, types=types_of(architecture))
     before = {key: weight.clone() for key, weight in model.state_dict().items()}
     expected = model(input_ids=torch.ones(1, 9, dtype=torch.long)).start_logits
     first, _ = run(name, architecture, model)
@@ -125,7 +130,7 @@ def test_a_limit_on_cost_is_met(name):
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_dead_gates_are_removed_at_a_quarter_cut(name, architecture, trained_weights):
     """In a teacher that has learnt something: in a random one many gates do harm and go first."""
-    model = make_model(architecture)
+    model = make_model(architecture, types=types_of(architecture))
     model.load_state_dict(trained_weights[architecture])
     layer = getattr(model, architecture).encoder.layer[1]
     with torch.no_grad():
@@ -184,7 +189,7 @@ def test_whole_layers_come_nearest_to_a_narrowed_budget():
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_dead_hidden_dimensions_are_removed_at_a_quarter_cut(name, architecture, trained_weights):
     """Dead is a dimension that no LayerNorm puts anything out in: nothing ever reads it."""
-    model = make_model(architecture)
+    model = make_model(architecture, types=types_of(architecture))
     model.load_state_dict(trained_weights[architecture])
     with torch.no_grad():
         for norm in hidden_norms(model):
@@ -228,7 +233,7 @@ def test_gain_is_the_sum_of_absolute_gradients_of_single_examples():
                 one = {key: value[row : row + 1] for key, value in batch.items()}
                 heads = [torch.ones(4, requires_grad=True) for _ in range(3)]
                 gates.set(heads, [torch.ones(24) for _ in range(3)])
-                gradients = torch.autograd.grad(span_loss(model, one), heads)
+                gradients = torch.autograd.grad(task_loss(model, one), heads)
                 expected += torch.stack(gradients).abs()
     assert np.allclose(scores.heads[0], expected.numpy(), rtol=1e-4)
     assert scores.passes == 20

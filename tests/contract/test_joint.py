@@ -23,7 +23,7 @@ from qaprune.prune.slice import slice_model
 from qaprune.prune.stage import load_trained_weights, load_variant
 from qaprune.train.batches import train_batches
 from qaprune.train.loop import training_loss
-from qaprune.train.losses import span_logits
+from qaprune.train.losses import batch_logits
 from tests.conftest import make_features, make_model
 
 TRAINING = {"epochs": 4, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
@@ -36,12 +36,14 @@ SETTINGS = {
 @pytest.fixture
 def inputs(tmp_path):
     teacher, features = tmp_path / "teacher", tmp_path / "features"
-    make_model("roberta").save_pretrained(teacher)
-    windows = make_features(architecture="roberta")
+    make_model("roberta", types=5).save_pretrained(teacher)
+    windows = make_features(architecture="roberta", types=5)
     features.mkdir()
     save_features(features / "train.safetensors", windows)
-    logits = np.random.default_rng(1).normal(size=(len(windows.input_ids), 2)).astype(np.float32)
-    save_file({"logits": logits}, teacher / "logits.safetensors")
+    generator = np.random.default_rng(1)
+    spans = generator.normal(size=(len(windows.input_ids), 2)).astype(np.float32)
+    types = generator.normal(size=(windows.windows, 5)).astype(np.float32)
+    save_file({"spans": spans, "types": types}, teacher / "logits.safetensors")
     return {"teacher": teacher, "features": features}
 
 
@@ -95,8 +97,9 @@ def test_distilled_joint_training_uses_the_teachers_logits(inputs, tmp_path):
     """Other logits, other weights."""
     found = []
     for name, scale in (("a", 1.0), ("b", 3.0)):
-        logits = load_file(inputs["teacher"] / "logits.safetensors")["logits"].numpy() * np.float32(scale)
-        save_file({"logits": logits}, inputs["teacher"] / "logits.safetensors")
+        logits = load_file(inputs["teacher"] / "logits.safetensors")
+        scaled = {side: values.numpy() * np.float32(scale) for side, values in logits.items()}
+        save_file(scaled, inputs["teacher"] / "logits.safetensors")
         (tmp_path / name).mkdir()
         gate(spec_of("l0_joint"), inputs, tmp_path / name, print)
         found.append(load_file(tmp_path / name / TRAINED_WEIGHTS))
@@ -121,11 +124,11 @@ def test_joint_training_lowers_the_loss_of_the_masked_model(inputs, tmp_path):
     model = load_model(inputs["teacher"], dropout=0.0).eval()
     scores, shape = load_scores(out / "scores.safetensors"), model_shape(model)
     mask = select(scores, 0, parse_budget("h50-f50"), shape, "movement", flops_costs(shape, 32))
-    batches = list(train_batches(make_features(architecture="roberta"), 256, 0, "cpu", 24))
+    batches = list(train_batches(make_features(architecture="roberta", types=5), 256, 0, "cpu", 24))
     loss_of, losses = training_loss(TRAINING), []
     for load in (False, True):
         if load:
             load_trained_weights(model, out)
         with torch.no_grad(), masked(model, mask):
-            losses.append(sum(float(loss_of(span_logits(model, batch), batch)) for batch in batches))
+            losses.append(sum(float(loss_of(batch_logits(model, batch), batch)) for batch in batches))
     assert losses[1] < 0.7 * losses[0]

@@ -52,6 +52,7 @@ def random_model(seed: int, dtype: str = "float32") -> torch.nn.Module:
         ["bert", "roberta"][seed // 2 % 2],
         seed,
         dtype,
+        types=5 * (seed // 4 % 2),
         layers=int(generator.integers(1, 4)),
         hidden_size=heads * size,
         num_attention_heads=heads,
@@ -72,9 +73,12 @@ def inputs(seed: int = 0) -> dict[str, torch.Tensor]:
 
 
 def logits(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """All that a model puts out, in one row."""
     with torch.no_grad():
         output = model(**batch)
-    return torch.stack([output.start_logits, output.end_logits])
+    types = getattr(output, "answer_type_logits", None)
+    found = [output.start_logits, output.end_logits] + [types] * (types is not None)
+    return torch.cat([side.flatten() for side in found])
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
@@ -166,7 +170,12 @@ def test_flops_and_parameters_follow_the_tensors(seed):
         nonlocal counted
         counted += 2 * args[0].numel() * module.out_features
 
-    handles = [m.register_forward_hook(count) for m in small.modules() if isinstance(m, torch.nn.Linear)]
+    products = [
+        module
+        for name, module in small.named_modules()
+        if isinstance(module, torch.nn.Linear) and name != "answer_type_outputs"
+    ]
+    handles = [module.register_forward_hook(count) for module in products]
     logits(small, {"input_ids": torch.ones(1, 20, dtype=torch.long)})
     for handle in handles:
         handle.remove()
@@ -179,14 +188,14 @@ def test_flops_and_parameters_follow_the_tensors(seed):
 
 
 def parameters_of(shape: EncoderShape, config: dict) -> int:
-    """Written down from the architecture: tables, three LayerNorms' kinds, projections, span head."""
+    """Written down from the architecture: tables, three LayerNorms' kinds, projections, output heads."""
     tables = config["vocab_size"] + config["max_position_embeddings"] + config["type_vocab_size"]
     width, total = shape.hidden, shape.hidden * (tables + 2)
     for heads, units in zip(shape.heads, shape.ff, strict=True):
         inner = heads * shape.head_size
         total += 3 * inner * (width + 1) + width * (inner + 1) + 2 * width
         total += units * (width + 1) + width * (units + 1) + 2 * width
-    return total + 2 * width + 2
+    return total + (2 + config.get("answer_types", 0)) * (width + 1)
 
 
 def test_a_mask_of_another_shape_is_refused():

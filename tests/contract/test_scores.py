@@ -16,13 +16,13 @@ from qaprune.models import steps
 from qaprune.models.encoder import encoder_layers, head_output, hidden_norms, model_shape
 from qaprune.prune.mask import Mask, full_mask
 from qaprune.train.batches import train_batches
-from qaprune.train.losses import model_inputs, span_loss
-from tests.conftest import make_features, make_model
+from qaprune.train.losses import model_inputs, task_loss
+from tests.conftest import make_features, make_model, types_of
 
 
 def make_task(architecture: str = "bert", model=None, **settings) -> GateTask:
-    model = model if model is not None else make_model(architecture)
-    features = make_features(architecture=architecture)
+    model = model if model is not None else make_model(architecture, types=types_of(architecture))
+    features = make_features(architecture=architecture, types=types_of(architecture))
 
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows)
@@ -42,14 +42,14 @@ def test_a_smaller_last_block_is_scored_by_unit_too():
     for batch in task.batches(256, 10, task.seed):
         for mask, sign in ((Mask(full.heads, (*full.ff[:2], units)), 1), (full, -1)):
             with torch.no_grad(), masked(task.model, mask) as model:
-                growth += sign * len(batch["input_ids"]) * span_loss(model, batch).item() / 10
+                growth += sign * len(batch["input_ids"]) * task_loss(model, batch).item() / 10
     assert found[last].mean() == pytest.approx(growth / 6, rel=1e-3, abs=2e-5)
 
 
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_the_steps_put_together_are_the_model(architecture, attention):
-    model = make_model(architecture).eval()
+    model = make_model(architecture, types=types_of(architecture)).eval()
     model.set_attn_implementation(attention)
     batch = next(make_task(architecture, model).batches(256, None, 1))
     with torch.no_grad():
@@ -67,7 +67,7 @@ def test_leave_one_out_is_the_growth_of_the_loss_under_each_mask():
 
     def loss(mask: Mask) -> float:
         with torch.no_grad(), masked(task.model, mask) as model:
-            return sum(len(b["input_ids"]) * span_loss(model, b).item() for b in batches) / 10
+            return sum(len(b["input_ids"]) * task_loss(model, b).item() for b in batches) / 10
 
     for kind, layer, gate in (("heads", 0, 3), ("heads", 2, 1), ("ff", 0, 5), ("ff", 1, 20), ("ff", 2, 0)):
         layers = [values.copy() for values in getattr(full, kind)]
@@ -91,7 +91,7 @@ def test_units_of_a_block_share_its_growth_and_are_ordered_by_magnitude():
 
 
 def test_magnitude_is_the_norm_of_what_a_part_adds_and_ignores_where_the_scale_sits():
-    model = make_model("roberta")
+    model = make_model("roberta", types=5)
     before = load_criterion("magnitude").score(make_task("roberta", model))
     layer = encoder_layers(model)[1]
     value = layer.attention.self.value.weight[8:16]
@@ -112,12 +112,12 @@ def test_torch_pruning_s_own_pruner_removes_what_its_scores_rank_lowest(architec
     """Its pruner ranks units beside the channels inside heads: how many of them go is its own choice."""
     import torch_pruning as tp
 
-    model = make_model(architecture)
+    model = make_model(architecture, types=types_of(architecture))
     model.set_attn_implementation("eager")
     task = make_task(architecture, model)
     scores = load_criterion("torch_pruning_global").score(task)
     for batch in task.batches(256, 10, task.seed):
-        span_loss(model, batch).backward()
+        task_loss(model, batch).backward()
     layers = encoder_layers(model)
     attentions = [layer.attention.self for layer in layers]
     pruner = tp.pruner.BasePruner(
@@ -175,7 +175,7 @@ def test_rearranging_sees_that_two_gates_cancel():
 @pytest.mark.parametrize("architecture", ["bert", "roberta"])
 def test_tuning_lets_a_twin_stand_in_for_its_removed_brother(architecture):
     """Two units (two heads) compute the same: without one of them, the other must count double."""
-    model = make_model(architecture)
+    model = make_model(architecture, types=types_of(architecture))
     layer = encoder_layers(model)[0]
     with torch.no_grad():
         for name in ("query", "key", "value"):

@@ -14,10 +14,11 @@ import pytest
 
 import qaprune
 from qaprune.config import load_config
-from qaprune.data.examples import read_examples
-from qaprune.data.features import WindowSettings, featurise, load_tokenizer
-from qaprune.data.nq import read_nq
+from qaprune.data.features import FlatLogits
+from qaprune.data.nq import nq_example
+from qaprune.data.prepared import read_examples
 from qaprune.data.squad2 import read_squad2
+from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.evaluate.predictions import predict_spans
 from qaprune.evaluate.stage import NqGold, Squad2Gold
 from qaprune.jsonfile import read_json_lines
@@ -124,18 +125,29 @@ def test_gold_spans_survive_features_and_decoder(results, model, dataset):
     tokenizer = load_tokenizer(results / "encoder" / model)
     windows = WindowSettings(**config["datasets"][dataset]["windows"] | {"null_windows": 1.0})
     gold_file = results / "data" / dataset / "dev-gold.json.gz"
-    examples = list(read_squad2(gold_file) if dataset == "squad2" else read_nq(gold_file))
+    if dataset == "squad2":
+        examples = list(read_squad2(gold_file))
+    else:
+        lines = read_json_lines(results / "data" / "nq" / "dev.jsonl.gz")
+        gold_lines = read_json_lines(gold_file)
+        examples = [
+            nq_example(record | {"annotations": gold["annotations"]}, where)
+            for (where, record), (_, gold) in zip(lines, gold_lines, strict=True)
+        ]
     features = featurise(examples, tokenizer, model, windows, labels=True)
     logits = np.zeros((len(features.input_ids), 2), np.float32)
+    types = np.zeros((features.windows, 5), np.float32) if dataset == "nq" else None
     for window in range(features.windows):
         row = features.row_ptr[window]
         # A window with the answer is surer than one without: the null score is the lowest of all windows.
         strength = 9 if features.start_position[window] else 4
         logits[row + features.start_position[window], 0] += strength
         logits[row + features.end_position[window], 1] += strength
-    spans = predict_spans(features, [e.context for e in examples], logits, 30)
-    gold = Squad2Gold(gold_file) if dataset == "squad2" else NqGold(gold_file)
-    assert gold.score(spans, 0.0)[0]["f1"] >= 97
+        if types is not None:
+            types[window, features.answer_type[window]] = 9
+    spans = predict_spans(features, [e.context for e in examples], FlatLogits(logits, types), 30)
+    gold = Squad2Gold(gold_file) if dataset == "squad2" else NqGold(gold_file, examples)
+    assert gold.score(spans, {"threshold": 0.0, "long_threshold": 0.0})[0]["f1"] >= 97
 
 
 @pytest.mark.parametrize("run", ["bert-squad2-s13", "roberta-squad2-s13"])

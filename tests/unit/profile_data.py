@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qaprune.data.examples import Example, write_examples
+from qaprune.data.examples import Example
 from qaprune.data.features import Features, save_features
+from qaprune.data.prepared import write_examples
 
 SPEC = {
     "cells": [{"batch": 2, "length": 32}, {"batch": 1, "length": 16}],

@@ -12,6 +12,7 @@ import torch
 
 import qaprune
 from qaprune.cli import main
+from qaprune.data.features import FlatLogits
 from qaprune.data.scratch import build_encoder
 from qaprune.errors import InputError
 from qaprune.models.checkpoint import save_checkpoint
@@ -39,7 +40,9 @@ def checkpoint(request, tmp_path_factory) -> Path:
     )
     torch.manual_seed(4)  # the span head is fresh
     model = load_model(folder / "encoder")
-    save_checkpoint(model, folder / "model", folder / "encoder", 0.5, WINDOWS, {"variant": "teacher"})
+    save_checkpoint(
+        model, folder / "model", folder / "encoder", WINDOWS, {"variant": "teacher", "threshold": 0.5}
+    )
     return folder / "model"
 
 
@@ -70,7 +73,7 @@ def test_the_span_is_found_in_whatever_window_it_stands(checkpoint, monkeypatch)
         starts = features.char_start == at
         logits[starts, 0] = logits[starts & (features.char_end > at), 1] = 9
         logits[features.row_ptr[:-1]] = -5
-        return logits
+        return FlatLogits(logits)
 
     monkeypatch.setattr("qaprune.train.predict.predict_logits", planted)
     answer = qaprune.load(checkpoint, "cpu").answer("Who?", context)

@@ -7,6 +7,8 @@ from collections import Counter
 import pytest
 
 from qaprune.data.embedded import write_corpus
+from qaprune.data.nq import ANSWER_TYPES, check_label, label_of
+from qaprune.data.nq_layouts import check_record
 from qaprune.errors import InputError
 
 TRAIN, DEV = 1200, 1000
@@ -59,11 +61,15 @@ def nq(corpus, split):
 
 
 def plain(example):
-    """(question, running text without tags, gold texts) of an NQ example."""
+    """(question, running text without tags, gold short texts) of an NQ example; yes and no are texts."""
     tokens = example["document_text"].split()
-    spans = [span for a in example["annotations"] for span in a["short_answers"]]
-    gold = [" ".join(tokens[span["start_token"] : span["end_token"]]) for span in spans]
-    return example["question_text"], " ".join(t for t in tokens if not t.startswith("<")), gold
+    gold = []
+    for said in example["annotations"]:
+        spans = said["short_answers"]
+        gold += [" ".join(tokens[span["start_token"] : span["end_token"]]) for span in spans[:1]]
+        gold += [said["yes_no_answer"]] * (said["yes_no_answer"] != "NONE")
+    enough = len(gold) >= min(2, len(example["annotations"]))
+    return example["question_text"], " ".join(t for t in tokens if not t.startswith("<")), gold * enough
 
 
 @pytest.mark.parametrize("split", ["train", "dev"])
@@ -87,26 +93,42 @@ def test_nq_layout_is_official(corpus, split):
     examples = nq(corpus, split)
     assert len({example["example_id"] for example in examples}) == len(examples)
     for example in examples:
+        check_record(example, "x")
+        check_label(example, "x")
         tokens = example["document_text"].split(" ")
         candidates = example["long_answer_candidates"]
-        assert len(candidates) >= 3
         for candidate in candidates:
-            assert tokens[candidate["start_token"]] == "<P>"
-            assert tokens[candidate["end_token"] - 1] == "</P>"
+            tag = tokens[candidate["start_token"]]
+            assert tokens[candidate["end_token"] - 1] == tag.replace("<", "</")
+            assert candidate["top_level"] == (tag in ("<P>", "<Table>", "<Ul>"))
         assert len(example["annotations"]) == (1 if split == "train" else 5)
         for annotation in example["annotations"]:
             long, short = annotation["long_answer"], annotation["short_answers"]
-            assert annotation["yes_no_answer"] == "NONE"
-            if long["candidate_index"] == -1:
-                assert (long["start_token"], long["end_token"], short) == (-1, -1, [])
-                continue
-            chosen = candidates[long["candidate_index"]]
-            assert (long["start_token"], long["end_token"]) == (chosen["start_token"], chosen["end_token"])
-            (span,) = short
-            assert long["start_token"] < span["start_token"] < span["end_token"] < long["end_token"]
-            assert not any(
-                token.startswith("<") for token in tokens[span["start_token"] : span["end_token"]]
-            )
+            for span in short:
+                assert long["start_token"] < span["start_token"] < span["end_token"] < long["end_token"]
+                words = tokens[span["start_token"] : span["end_token"]]
+                assert not any(word.startswith("<") for word in words)
+
+
+def test_nq_is_the_whole_task(corpus):
+    """All answer types, short answers in every kind of part, several at once, and annotators who differ."""
+    kinds, parts, several, differing = Counter(), Counter(), 0, 0
+    for example in nq(corpus, "dev"):
+        tokens = example["document_text"].split(" ")
+        labels = {
+            json.dumps({k: v for k, v in a.items() if k != "annotation_id"}) for a in example["annotations"]
+        }
+        differing += len(labels) > 1
+        kinds[ANSWER_TYPES[label_of(example["annotations"])[1]]] += 1
+        for annotation in example["annotations"][:1]:
+            several += len(annotation["short_answers"]) > 1
+            if annotation["short_answers"]:
+                parts[tokens[annotation["long_answer"]["start_token"]]] += 1
+    assert set(kinds) == set(ANSWER_TYPES)
+    assert min(kinds.values()) > 0.01 * DEV
+    assert min(parts[tag] for tag in ("<P>", "<Table>", "<Ul>")) > 0.02 * DEV
+    assert several > 0.01 * DEV
+    assert 0.2 * DEV < differing < 0.6 * DEV
 
 
 def test_same_seed_gives_the_same_bytes(corpus, tmp_path):
@@ -129,7 +151,9 @@ def test_dev_shares_no_passage_entity_name_or_question_with_train(corpus):
             "passages": {c for _, c, _ in rows} | {e["document_text"] for e in examples},
             "titles": {t for _, _, t in rows} | {e["document_title"] for e in examples},
             "questions": {qa["question"] for qa, _, _ in rows} | {e["question_text"] for e in examples},
-            "names": {answer for answer in answers if answer[-1].isalpha() and answer[0].isupper()},
+            "names": {
+                answer for answer in answers - {"YES", "NO"} if answer[-1].isalpha() and answer[0].isupper()
+            },
         }
     for kind, train in sets["train"].items():
         assert train

@@ -18,7 +18,7 @@ from tests.conftest import closed_mask, make_model
 @pytest.fixture
 def checkpoint(request, tmp_path) -> Path:
     model = slice_model(make_model(request.param), closed_mask())
-    save_checkpoint(model, tmp_path / "model", tmp_path, 0.0, {}, {"variant": "pruned"})
+    save_checkpoint(model, tmp_path / "model", tmp_path, {}, {"variant": "pruned", "threshold": 0.0})
     return tmp_path / "model"
 
 

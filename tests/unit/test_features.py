@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from qaprune.data.examples import Answer, Example
-from qaprune.data.features import (
-    Features,
-    WindowSettings,
-    batch_inputs,
-    featurise,
-    load_features,
-    load_tokenizer,
-    save_features,
-)
+from qaprune.data.features import Features, FlatLogits, batch_inputs, load_features, save_features
 from qaprune.data.scratch import bert_tokenizer, roberta_tokenizer
+from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import predict_spans
 
@@ -114,7 +107,7 @@ def test_perfect_logits_decode_to_the_gold_text(made):
         row = features.row_ptr[window]
         logits[row + features.start_position[window], 0] = 9
         logits[row + features.end_position[window], 1] = 9
-    spans = predict_spans(features, [e.context for e in examples], logits, 30)
+    spans = predict_spans(features, [e.context for e in examples], FlatLogits(logits), 30)
     answers = spans.answers(0.0)
     assert answers == {e.id: e.answers[0].text if e.answers else "" for e in examples}
 

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qaprune.data.examples import open_text, read_examples
-from qaprune.data.features import WindowSettings, featurise, load_tokenizer
+from qaprune.data.examples import open_text
+from qaprune.data.prepared import read_examples
+from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
 from qaprune.models.cost import encoder_flops

@@ -173,18 +173,6 @@ def test_f1_from_arrays_of_a_question():
     assert nq.short_f1(yes, no, no) == nq.short_f1(no, yes, no) == nq.short_f1(no, no, no) == 0.0
 
 
-def test_long_candidate_around_a_short_span():
-    candidates = [
-        {"start_token": 0, "end_token": 10, "top_level": True},
-        {"start_token": 10, "end_token": 40, "top_level": True},
-        {"start_token": 12, "end_token": 20, "top_level": False},
-    ]
-    assert nq.predict_long(candidates, 12, 20) == 1
-    assert nq.predict_long(candidates, 38, 40) == 1
-    assert nq.predict_long(candidates, 8, 11) == -1
-    assert nq.predict_long(candidates[2:], 12, 20) == -1
-
-
 def annotation(label):
     def span(s):
         return {"start_token": s.start_token, "end_token": s.end_token}

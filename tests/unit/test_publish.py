@@ -19,7 +19,7 @@ from qaprune.models.checkpoint import save_checkpoint
 from qaprune.models.encoder import load_model, model_shape
 from qaprune.prune.slice import slice_model
 from qaprune.serve.publish import MODULE, model_code
-from tests.conftest import closed_mask, make_model
+from tests.conftest import closed_mask, make_model, types_of
 
 RUN = {"model": "m", "dataset": "squad2", "seed": 13}
 ROW = {
@@ -57,13 +57,13 @@ def variant(request, tmp_path) -> Path:
     encoder = tmp_path / "encoder"
     shape = {"vocab_size": 200, "layers": 3, "hidden": 32, "heads": 4, "intermediate": 24}
     build_encoder(request.param, ["some text to learn"] * 3, encoder, max_positions=48, seed=1, **shape)
-    model = make_model(request.param)
+    model = make_model(request.param, types=types_of(request.param))
     folder = tmp_path / "results" / "tiny" / "recover" / "m-squad2-s13" / "l0-h50-f50" / "distilled"
     folder.mkdir(parents=True)
     assert model_shape(model).layers == 3
-    facts = {"variant": "distilled", "criterion": "l0", "budget": "h50-f50", "draw": 0}
+    facts = {"variant": "distilled", "criterion": "l0", "budget": "h50-f50", "draw": 0, "threshold": -1.5}
     windows = {"length": 40, "stride": 10, "max_answer_tokens": 8}
-    save_checkpoint(slice_model(model, closed_mask()), folder, encoder, -1.5, windows, facts)
+    save_checkpoint(slice_model(model, closed_mask()), folder, encoder, windows, facts)
     spec = {"run": RUN, "task": "squad2", "checkpoint": {"path": str(tmp_path / "secret" / "teacher")}}
     stage = {"spec": spec, "git_commit": "abc123", "packages": {"torch": "2.13.0"}}
     (folder / "stage.json").write_text(json.dumps(stage))

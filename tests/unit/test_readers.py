@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+from itertools import pairwise
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from qaprune.data.examples import Answer, Example, read_examples, write_examples
-from qaprune.data.nq import document_context, nq_example, read_nq, simplify_hub_row
-from qaprune.data.sources import fetch_encoder, read_dataset
+from qaprune.data.examples import Answer, Example
+from qaprune.data.nq import ANSWER_TYPES, make_document, nq_example, read_nq
+from qaprune.data.nq_layouts import simplify_hub_row
+from qaprune.data.prepared import read_examples, write_examples
+from qaprune.data.sources import fetch_encoder, read_squad2_source
+from qaprune.data.split import sample_questions, split_holdout
 from qaprune.data.squad2 import read_squad2, squad2_from_rows, write_squad2_gold
-from qaprune.data.stages import data, sample_questions, split_holdout
+from qaprune.data.stages import data
 from qaprune.errors import InputError
+from qaprune.evaluate.nq_files import read_gold
 
 
 def squad(count: int = 3, **changes) -> dict:
@@ -108,41 +117,145 @@ def nq_record(**changes) -> dict:
         "example_id": 11,
         "question_text": "who built it",
         "document_title": "Mill",
-        "document_text": 'Mill <P> The mill was built by Jon Berg . </P> <Td_colspan="2"> In 1874 </Td>',
-        "long_answer_candidates": [{"start_token": 1, "end_token": 11, "top_level": True}],
-        "annotations": [
-            {
-                "annotation_id": 1,
-                "yes_no_answer": "NONE",
-                "long_answer": {"candidate_index": 0, "start_token": 1, "end_token": 11},
-                "short_answers": [{"start_token": 7, "end_token": 9}],
-            }
+        "document_text": "Mill <P> The mill was built by Jon Berg . </P> "
+        '<Table> <Td_colspan="2"> In 1874 </Td>',
+        "long_answer_candidates": [
+            {"start_token": 1, "end_token": 11, "top_level": True},
+            {"start_token": 11, "end_token": 16, "top_level": True},
+            {"start_token": 12, "end_token": 16, "top_level": False},
         ],
+        "annotations": [nq_annotation()],
     } | changes
 
 
-def test_nq_context_maps_back_to_tokens():
-    record = nq_record()
-    document = document_context(record["document_text"])
-    assert document.context == "Mill The mill was built by Jon Berg . In 1874"
-    tokens = record["document_text"].split(" ")
-    for word, start in zip(document.context.split(" "), document.starts, strict=True):
+def nq_annotation(shorts=((7, 9),), candidate=0, span=(1, 11), yes_no="NONE") -> dict:
+    return {
+        "annotation_id": 1,
+        "yes_no_answer": yes_no,
+        "long_answer": {"candidate_index": candidate, "start_token": span[0], "end_token": span[1]},
+        "short_answers": [{"start_token": first, "end_token": last} for first, last in shorts],
+    }
+
+
+NULL = nq_annotation((), -1, (-1, -1))
+
+
+def document_of(record: dict):
+    return make_document(record["document_text"], record["long_answer_candidates"])
+
+
+def check_way_back(record: dict) -> None:
+    """Every word of the context leads to its token of the document, and every token back to its words."""
+    document, tokens = document_of(record), record["document_text"].split(" ")
+    words = document.context.split(" ")
+    assert len(words) == len(document.starts) == len(document.tokens)
+    leads = set(document.leads.tolist())
+    for number, (word, start) in enumerate(zip(words, document.starts.tolist(), strict=True)):
         first, last = document.token_span(start, start + len(word))
-        assert tokens[first:last] == [word]
+        assert last == first + 1
+        assert document.context[start : start + len(word)] == word
+        if number in leads:
+            assert first in document.parts[:, 0]
+        else:
+            assert tokens[first] == word
+            assert document.answer(first, last) == Answer(word, start)
+    texts = {n for n in range(len(tokens)) for a, b in document.parts.tolist() if a <= n < b}
+    texts = {n for n in texts if tokens[n] and not re.fullmatch(r"</?[A-Z][^\s<>]*>", tokens[n])}
+    assert texts == {t for n, t in enumerate(document.tokens.tolist()) if n not in leads}
+
+
+def test_nq_context_is_the_parts_led_by_structure_tokens():
+    record = nq_record()
+    document = document_of(record)
+    assert document.context == "[Paragraph=1] The mill was built by Jon Berg . [Table=1] In 1874"
+    check_way_back(record)
     start = document.context.index("Jon")
     assert document.token_span(start, start + len("Jon Berg")) == (7, 9)
     assert document.token_span(start + 1, start + 2) == (7, 8)
+    assert document.part_of(7, 9) == (1, 11)
+    assert document.part_of(13, 14) == (11, 16)
+    assert document.part_of(9, 13) is None
+    assert document.part_of(0, 1) is None
 
 
-def test_nq_answers_are_the_hull_of_the_short_spans():
-    assert nq_example(nq_record(), "x").answers[0].text == "Jon Berg"
-    several = nq_record()
-    several["annotations"][0]["short_answers"] = [
-        {"start_token": 7, "end_token": 8},
-        {"start_token": 3, "end_token": 4},
+def test_structure_tokens_count_by_kind_and_stop_at_the_last():
+    parts = ["<P> a </P>", "<Ul> <Li> b </Li> </Ul>", "<P> c </P>", *["<P> d </P>"] * 40]
+    tokens = " ".join(parts).split(" ")
+    starts = [n for n, token in enumerate(tokens) if token in ("<P>", "<Ul>")]
+    candidates = [
+        {"start_token": first, "end_token": last, "top_level": True}
+        for first, last in zip(starts, [*starts[1:], len(tokens)], strict=True)
     ]
-    assert nq_example(several, "x").answers[0].text == "mill was built by Jon"
-    assert nq_example(nq_record(annotations=[]), "x").answers == ()
+    context = make_document(" ".join(tokens), candidates).context
+    assert context.startswith("[Paragraph=1] a [List=1] b [Paragraph=2] c [Paragraph=3] d")
+    assert context.endswith("[Paragraph=32] d [Paragraph=32] d")
+
+
+def test_a_document_without_candidates_is_one_part_that_holds_no_long_answer():
+    document = make_document("Mill <P> stands </P> still", [])
+    assert document.context == "[Paragraph=1] Mill stands still"
+    assert document.part_of(2, 3) is None
+
+
+@pytest.mark.parametrize(
+    ("annotations", "text", "kind"),
+    [
+        ([nq_annotation()], "Jon Berg", "short"),
+        ([nq_annotation(((7, 8), (3, 4)))], "mill was built by Jon", "short"),
+        ([nq_annotation(())], "The mill was built by Jon Berg .", "long"),
+        ([nq_annotation((), yes_no="NO")], "The mill was built by Jon Berg .", "no"),
+        ([NULL, nq_annotation((), yes_no="YES")], "The mill was built by Jon Berg .", "yes"),
+        ([nq_annotation(()), nq_annotation(((13, 15),), 1, (11, 16))], "In 1874", "short"),
+        ([nq_annotation((), 2, (12, 16))], "In 1874", "long"),
+        ([NULL], None, "null"),
+        ([], None, "null"),
+    ],
+)
+def test_nq_labels(annotations, text, kind):
+    example = nq_example(nq_record(annotations=annotations), "x")
+    assert [answer.text for answer in example.answers] == ([] if text is None else [text])
+    assert ANSWER_TYPES[example.answer_type] == kind
+    for answer in example.answers:
+        assert example.context[answer.start : answer.start + len(answer.text)] == answer.text
+
+
+WORDS = st.sampled_from(
+    ["a", "Jon", "<P>", "</P>", "<Td_x>", "<b>", "é", "naïve", "x\u00a0y", "...", "<", "[P]"]
+)
+
+
+@given(st.lists(WORDS, min_size=1, max_size=40), st.data())
+def test_the_way_back_is_exact_for_any_document(tokens, data):
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(tokens)), max_size=8)))
+    candidates = [
+        {"start_token": a, "end_token": b, "top_level": data.draw(st.booleans())} for a, b in pairwise(cuts)
+    ]
+    record = nq_record(document_text=" ".join(tokens), long_answer_candidates=candidates)
+    if any(candidate["top_level"] for candidate in candidates):
+        check_way_back(record)
+
+
+def original(record: dict) -> dict:
+    """A simplified record in the original layout, with blanks in a token."""
+    tokens = [
+        {
+            "token": token.replace("_", " "),
+            "html_token": token[0] == "<",
+            "start_byte": n,
+            "end_byte": n + 1,
+        }
+        for n, token in enumerate(record["document_text"].split(" "))
+    ]
+    rest = {key: value for key, value in record.items() if key != "document_text"}
+    return rest | {"document_html": "<p>", "document_tokens": tokens}
+
+
+def test_the_original_layout_gives_the_same_examples(tmp_path):
+    (tmp_path / "s.jsonl").write_text(json.dumps(nq_record()))
+    (tmp_path / "o.jsonl").write_text(json.dumps(original(nq_record())))
+    (simple,), (full,) = read_nq(tmp_path / "s.jsonl"), read_nq(tmp_path / "o.jsonl")
+    assert simple.context == full.context
+    assert simple.answers == full.answers
 
 
 def test_official_simplified_samples_are_read():
@@ -151,40 +264,191 @@ def test_official_simplified_samples_are_read():
     folder = ROOT.parent / "shared" / "data" / "nq"
     if not folder.exists():
         pytest.skip("the official samples are not here")
+    kinds = set()
     for split in ("train", "dev"):
-        examples = list(read_nq(folder / f"official-simplified-sample-{split}.jsonl"))
-        assert examples
-        for example in examples:
+        path = folder / f"official-simplified-sample-{split}.jsonl"
+        for line in path.read_text().splitlines():
+            check_way_back(json.loads(line))
+        for example in read_nq(path):
+            kinds |= set(re.findall(r"\[([A-Z][a-z]+)=", example.context))
             for answer in example.answers:
                 assert example.context[answer.start : answer.start + len(answer.text)] == answer.text
+    assert kinds == {"Paragraph", "Table"}
 
 
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ("{", ":1: invalid JSON"),
-        ("", "empty data set"),
-        (json.dumps({"question_text": "x"}), "missing key 'document_text'"),
-        (
-            json.dumps(nq_record(annotations=[{"short_answers": [{"start_token": 90, "end_token": 95}]}])),
-            ":1: short answer tokens [90, 95)",
-        ),
-    ],
-)
-def test_bad_nq_is_one_line_that_names_the_line(tmp_path, line, message):
-    (tmp_path / "n.jsonl").write_text(line)
+def changed(path: list, value) -> dict:
+    """A record with one planted fault."""
+    record = nq_record()
+    target = record
+    for key in path[:-1]:
+        target = target[key]
+    target[path[-1]] = value
+    return record
+
+
+BAD_NQ = [
+    ("{", "invalid JSON"),
+    (json.dumps({"example_id": 1, "question_text": "x"}), "missing key 'document_text'"),
+    (json.dumps(changed(["question_text"], None)), "'question_text': expected a string"),
+    (json.dumps(changed(["annotations", 0, "short_answers", 0, "end_token"], 99)), "tokens [7, 99)"),
+    (
+        json.dumps(changed(["annotations", 0, "short_answers", 0], 5)),
+        "short_answers[0]: expected an object",
+    ),
+    (
+        json.dumps(changed(["long_answer_candidates", 0, "end_token"], 1)),
+        "long_answer_candidates[0]: tokens",
+    ),
+    (
+        json.dumps(changed(["long_answer_candidates", 1, "top_level"], "yes")),
+        "'top_level': expected true or",
+    ),
+    (json.dumps(changed(["annotations", 0, "long_answer", "candidate_index"], 7)), "expected -1 to 2"),
+    (
+        json.dumps(changed(["annotations", 0, "long_answer", "end_token"], 10)),
+        "are not those of candidate 0",
+    ),
+    (json.dumps(nq_record(annotations=[nq_annotation(candidate=-1)])), "points at no candidate"),
+    (json.dumps(changed(["annotations", 0, "yes_no_answer"], "MAYBE")), "expected NONE, YES or NO"),
+    (
+        json.dumps(nq_record(annotations=[nq_annotation(((0, 1),))])),
+        "are not text of a top-level candidate",
+    ),
+    (json.dumps(nq_record(document_text="<P> " * 15 + "<P>")), "expected text besides HTML"),
+    ('{"example_id": "\\ud800"}', "half of a surrogate pair"),
+    ("[" * 100_000, "nested too deeply"),
+]
+
+
+def nq_spec(train, dev, **changes) -> dict:
+    return {
+        "task": "nq",
+        "train": {"path": str(train)},
+        "dev": {"path": str(dev)},
+        "holdout_share": 0.2,
+        "train_questions": None,
+        "holdout_questions": None,
+        "dev_questions": None,
+        "full_dev": True,
+        "on_bad_example": "fail",
+    } | changes
+
+
+def nq_lines(count: int, first: int = 0) -> list[str]:
+    return [
+        json.dumps(nq_record(example_id=first + n, document_title=f"T{(first + n) // 2}"))
+        for n in range(count)
+    ]
+
+
+@pytest.fixture
+def nq_files(tmp_path):
+    """Train and dev of 40 and 10 good examples, and an output folder."""
+    for name, lines in (("train", nq_lines(40)), ("dev", nq_lines(10, 1000))):
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
+    (tmp_path / "out").mkdir()
+    return tmp_path / "train.jsonl", tmp_path / "dev.jsonl", tmp_path / "out"
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_NQ)
+def test_bad_nq_is_one_line_that_names_the_line(nq_files, line, message):
+    train, dev, out = nq_files
+    train.write_text("\n".join([*nq_lines(2), line, *nq_lines(2, 50)]))
     with pytest.raises(InputError) as error:
-        list(read_nq(tmp_path / "n.jsonl"))
+        data(nq_spec(train, dev), {}, out, print)
     assert message in str(error.value)
+    assert f"{train}:3" in str(error.value)
+    assert "\n" not in str(error.value)
 
 
-def test_a_cut_gzip_is_named(tmp_path):
-    with gzip.open(tmp_path / "n.jsonl.gz", "wt") as file:
-        file.write((json.dumps(nq_record()) + "\n") * 400)
-    whole = (tmp_path / "n.jsonl.gz").read_bytes()
-    (tmp_path / "n.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+def test_bad_nq_is_counted_and_listed_where_the_config_says_skip(nq_files):
+    train, dev, out = nq_files
+    bad = [line for line, _ in BAD_NQ]
+    train.write_text("\n".join([*nq_lines(20), *bad, *nq_lines(1), *nq_lines(20, 20)]))
+    found = data(nq_spec(train, dev, on_bad_example="skip"), {}, out, print)
+    assert found["bad_examples"] == len(bad) + 1, "the repeated id is one too"
+    assert len(found["bad_examples_first"]) == 10
+    assert f"{train}:21" in found["bad_examples_first"][0]
+    ids = {e.id for name in ("train", "holdout") for e in read_examples(out / f"{name}.jsonl.gz")}
+    assert ids == {str(n) for n in range(40)}
+
+
+def test_empty_nq_and_repeated_ids_are_named(nq_files):
+    train, dev, out = nq_files
+    train.write_text("\n".join([*nq_lines(3), *nq_lines(1)]))
+    with pytest.raises(InputError, match=r"train.jsonl:4: example_id 0 again; it is also in .*:1$"):
+        data(nq_spec(train, dev), {}, out, print)
+    train.write_text("\n\n")
+    with pytest.raises(InputError, match="empty data set"):
+        data(nq_spec(train, dev), {}, out, print)
+
+
+def test_a_cut_gzip_is_named_and_what_came_before_it_may_be_kept(nq_files, tmp_path):
+    _, dev, out = nq_files
+    train = tmp_path / "n.jsonl.gz"
+    random_text = np.random.default_rng(1).integers(0, 10**9, 4000)
+    lines = [
+        json.dumps(nq_record(example_id=n, document_title=str(x)))
+        for n, x in enumerate(random_text.tolist())
+    ]
+    train.write_bytes(gzip.compress("\n".join(lines).encode()))
+    train.write_bytes(train.read_bytes()[:-2000])
+    with pytest.raises(InputError, match=r"n.jsonl.gz: damaged or cut gzip file"):
+        data(nq_spec(train, dev), {}, out, print)
     with pytest.raises(InputError, match="cut gzip"):
-        list(read_nq(tmp_path / "n.jsonl.gz"))
+        list(read_nq(train))
+    found = data(nq_spec(train, dev, on_bad_example="skip"), {}, out, print)
+    assert found["bad_examples"] == 1
+    assert found["train"] + found["holdout"] > 3000
+    assert "cut gzip" in " ".join(found["bad_examples_first"])
+
+
+def test_prepared_nq_dev_has_no_annotations_and_its_gold_does(nq_files):
+    train, dev, out = nq_files
+    counts = data(nq_spec(train, dev, dev_questions=4, train_questions=20), {}, out, print)
+    assert (counts["train"], counts["dev_sample"], counts["dev"]) == (20, 4, 10)
+    examples = list(read_examples(out / "dev.jsonl.gz"))
+    assert not any(e.answers or e.annotations for e in examples)
+    gold, repeated = read_gold([out / "dev-gold.json.gz"])
+    assert list(gold) == [e.id for e in examples]
+    assert not repeated
+    assert all(labels[0].has_short for labels in gold.values())
+    every = list(read_nq(dev))
+    assert {e.id for e in examples[:4]} == {e.id for e in sample_questions(every, 4)}
+    held = {e.article for e in read_examples(out / "holdout.jsonl.gz")}
+    assert held
+    assert not held & {e.article for e in read_examples(out / "train.jsonl.gz")}
+
+
+def test_shards_processes_and_layouts_change_nothing(nq_files, tmp_path, monkeypatch):
+    train, dev, out = nq_files
+    data(nq_spec(train, dev), {}, out, print)
+    wanted = {path.name: gzip.decompress(path.read_bytes()) for path in out.iterdir()}
+    assert set(wanted) == {"train.jsonl.gz", "holdout.jsonl.gz", "dev.jsonl.gz", "dev-gold.json.gz"}
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    lines = nq_lines(40)
+    (folder / "a.jsonl").write_text("\r\n".join(lines[:10]))
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress("\n".join(lines[10:30]).encode()))
+    (folder / "c.jsonl").write_text(
+        "\n".join(json.dumps(original(json.loads(line))) for line in lines[30:])
+    )
+    again = tmp_path / "again"
+    again.mkdir()
+    monkeypatch.setattr("qaprune.data.lines.CHUNK_BYTES", 2000)
+    data(nq_spec(folder, dev), {"threads": 2}, again, print)
+    for name, content in wanted.items():
+        found = [json.loads(line) for line in gzip.decompress((again / name).read_bytes()).splitlines()]
+        for record in found:
+            record.pop("document_html", None)
+        assert found == [json.loads(line) for line in content.splitlines()]
+
+
+def test_a_folder_without_shards_is_named(nq_files, tmp_path):
+    _, dev, out = nq_files
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(InputError, match="no shards in this folder"):
+        data(nq_spec(tmp_path / "empty", dev), {}, out, print)
 
 
 def test_hub_rows_become_the_same_examples(tmp_path):
@@ -208,10 +472,14 @@ def test_hub_rows_become_the_same_examples(tmp_path):
     assert first.answers[0].text == "1800"
     assert first.group == second.group
     assert second.answers == ()
-    nq_row = {
-        "id": "11",
+    assert nq_example(simplify_hub_row(hub_row(1)), "hub").answers[0].text == "Jon"
+
+
+def hub_row(number: int) -> dict:
+    return {
+        "id": str(number),
         "question": {"text": "who built it"},
-        "document": {"title": "Mill", "url": "u", "tokens": {"token": ["<P>", "By", "Jon", "</P>"]}},
+        "document": {"title": f"T{number}", "url": "u", "tokens": {"token": ["<P>", "By", "Jon", "</P>"]}},
         "long_answer_candidates": {"start_token": [0], "end_token": [4], "top_level": [True]},
         "annotations": {
             "id": ["1"],
@@ -222,15 +490,29 @@ def test_hub_rows_become_the_same_examples(tmp_path):
             "short_answers": [{"start_token": [2], "end_token": [3], "text": ["Jon"]}],
         },
     }
-    assert nq_example(simplify_hub_row(nq_row), "hub").answers[0].text == "Jon"
 
 
-@pytest.mark.parametrize("task", ["squad2", "nq"])
-def test_a_hub_source_without_a_network_is_one_line(task):
+def test_a_hub_source_without_a_network_is_one_line(nq_files):
     with pytest.raises(InputError, match=r"hub source 'no/such-set': cannot be fetched"):
-        next(read_dataset(task, {"hub": "no/such-set"}, "train"))
+        next(read_squad2_source({"hub": "no/such-set"}, "train"))
+    train, dev, out = nq_files
+    with pytest.raises(InputError, match=r"hub source 'no/such-set': cannot be fetched"):
+        data(nq_spec(train, dev) | {"train": {"hub": "no/such-set"}}, {}, out, print)
     with pytest.raises(InputError, match=r"hub source 'no/such-model': cannot be fetched"):
         fetch_encoder({"hub": "no/such-model"})
+
+
+def test_hub_rows_are_prepared_like_a_file(nq_files, monkeypatch):
+    train, dev, out = nq_files
+    rows = [hub_row(n) for n in range(40)]
+    monkeypatch.setattr("qaprune.data.sources.hub_rows", lambda source, split: iter(rows))
+    counts = data(nq_spec(train, dev) | {"train": {"hub": "some/nq", "revision": "r"}}, {}, out, print)
+    assert counts["train"] + counts["holdout"] == 40
+    assert counts["digests"]["train"] == "r"
+    assert not list(out.glob("*spool*"))
+    rows[3]["annotations"]["short_answers"][0]["end_token"] = [90]
+    with pytest.raises(InputError, match=r"some/nq: train:4 "):
+        data(nq_spec(train, dev) | {"train": {"hub": "some/nq"}}, {}, out, print)
 
 
 def test_the_holdout_is_whole_articles_and_fixed():

@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qaprune.errors import InputError
+from qaprune.models.rebuild import with_answer_types
 from qaprune.train.batches import labelled_batch, padded_length, plan_batches, train_batches
 from qaprune.train.compute import start
 from qaprune.train.loop import fit, schedule
-from qaprune.train.losses import distillation_loss, gold_loss, span_logits
+from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_loss
 from qaprune.train.predict import predict_logits
 from qaprune.train.stages import check_teacher, epochs_left
 from tests.conftest import make_features, make_model
@@ -62,21 +63,23 @@ def test_training_batches_follow_the_seed():
 
 def test_the_gold_loss_is_the_cross_entropy_of_both_positions():
     model, batch = make_model("bert"), labelled_batch(make_features(), np.arange(6), "cpu")
-    logits = span_logits(model, batch)
+    logits = batch_logits(model, batch)
     expected = 0.0
     for row in range(6):
         for side, name in enumerate(("start_position", "end_position")):
-            valid = logits[side, row][batch["attention_mask"][row] == 1]
+            valid = logits.spans[side, row][batch["attention_mask"][row] == 1]
             expected -= torch.log_softmax(valid, 0)[batch[name][row]].item() / 12
     assert gold_loss(logits, batch).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_distilling_from_oneself_costs_nothing_and_padding_plays_no_part():
     batch = labelled_batch(make_features(), np.arange(6), "cpu")
-    logits = span_logits(make_model("bert"), batch).detach().requires_grad_(True)
-    teacher = span_logits(make_model("bert", seed=1), batch).detach()
-    assert distillation_loss(logits, logits.detach(), 2.0).item() == pytest.approx(0, abs=1e-6)
-    loss = distillation_loss(logits, teacher, 2.0)
+    logits = batch_logits(make_model("bert"), batch).spans.detach().requires_grad_(True)
+    teacher = batch_logits(make_model("bert", seed=1), batch).spans.detach()
+    assert distillation_loss(Logits(logits), Logits(logits.detach()), 2.0).item() == pytest.approx(
+        0, abs=1e-6
+    )
+    loss = distillation_loss(Logits(logits), Logits(teacher), 2.0)
     loss.backward()
     assert loss.item() > 0
     assert torch.isfinite(logits.grad).all()
@@ -84,8 +87,35 @@ def test_distilling_from_oneself_costs_nothing_and_padding_plays_no_part():
     row = batch["attention_mask"][0] == 1
     student, target = (torch.log_softmax(x[0, 0][row] / 2, 0) for x in (logits.detach(), teacher))
     by_hand = 4 * (target.exp() * (target - student)).sum()
-    one = distillation_loss(logits.detach()[:1, :1], teacher[:1, :1], 2.0)
+    one = distillation_loss(Logits(logits.detach()[:1, :1]), Logits(teacher[:1, :1]), 2.0)
     assert one.item() == pytest.approx(by_hand.item(), rel=1e-5)
+
+
+def test_answer_types_are_a_third_of_both_losses():
+    """As much as start and as end; each of the three is checked by leaving the others at zero."""
+    batch = labelled_batch(make_features(types=5), np.arange(6), "cpu")
+    logits = batch_logits(make_model("bert", types=5), batch)
+    gold = torch.nn.functional.cross_entropy(logits.types, batch["answer_type"])
+    spans = gold_loss(Logits(logits.spans), batch)
+    assert gold_loss(logits, batch).item() == pytest.approx(((2 * spans + gold) / 3).item(), rel=1e-6)
+    teacher = logits._replace(types=torch.zeros_like(logits.types))
+    log_student = torch.log_softmax(logits.types / 2, -1)
+    by_hand = 4 * (0.2 * (np.log(0.2) - log_student)).sum(-1).mean() / 3
+    assert distillation_loss(logits, teacher, 2.0).item() == pytest.approx(by_hand.item(), rel=1e-4)
+
+
+def test_a_span_model_becomes_one_with_answer_types_and_more_tokens():
+    for architecture in ("bert", "roberta"):
+        model = make_model(architecture)
+        joint = with_answer_types(model, 5, 70, 1)
+        inputs = {"input_ids": torch.tensor([[5, 8, 13]])}
+        before, after = model(**inputs), joint(**inputs)
+        assert torch.equal(before.start_logits, after.start_logits)
+        assert after.answer_type_logits.shape == (1, 5)
+        assert joint.get_input_embeddings().weight.shape[0] == joint.config.vocab_size == 70
+        assert torch.isfinite(joint(input_ids=torch.tensor([[5, 69]])).answer_type_logits).all()
+        assert with_answer_types(joint, 5, 70, 2) is joint
+        assert model.config.vocab_size == 60, "the model given stays as it is"
 
 
 def test_the_cached_teacher_logits_are_those_of_a_forward_pass():
@@ -93,10 +123,10 @@ def test_the_cached_teacher_logits_are_those_of_a_forward_pass():
     flat = predict_logits(model, features, start(COMPUTE, 0))
     batch = labelled_batch(features, np.array([3, 8, 1]), "cpu", flat)
     with torch.no_grad():
-        fresh = span_logits(model, batch)
+        fresh = batch_logits(model, batch)
     mask = batch["attention_mask"] == 1
-    assert torch.allclose(batch["teacher_logits"][:, mask], fresh[:, mask], atol=1e-4)
-    assert torch.isinf(batch["teacher_logits"][:, ~mask]).all()
+    assert torch.allclose(batch["teacher_spans"][:, mask], fresh.spans[:, mask], atol=1e-4)
+    assert torch.isinf(batch["teacher_spans"][:, ~mask]).all()
 
 
 def test_the_schedule_rises_and_falls_to_nearly_zero():
@@ -130,7 +160,7 @@ def test_training_learns_and_repeats_bit_for_bit(tmp_path, dtype):
 def gold_loss_before() -> float:
     features = make_features()
     batch = labelled_batch(features, np.arange(features.windows), "cpu")
-    return gold_loss(span_logits(make_model("bert", layers=2, scale=0.1), batch), batch).item()
+    return gold_loss(batch_logits(make_model("bert", layers=2, scale=0.1), batch), batch).item()
 
 
 def test_part_of_an_epoch_is_part_of_its_batches(tmp_path):
@@ -164,7 +194,7 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
         ({}, None),
         ({"head": False}, "no span head"),
         ({"architecture": "roberta"}, "model_type 'roberta'; the model's source has 'bert'"),
-        ({"vocab_size": 61}, "vocab_size 61; the model's source has 60"),
+        ({"vocab_size": 61}, "vocab_size 61; the data set's features have 60"),
     ],
 )
 def test_an_existing_teacher_must_fit_its_model(changes, message, tmp_path):
@@ -173,10 +203,26 @@ def test_an_existing_teacher_must_fit_its_model(changes, message, tmp_path):
     model = make_model(changes.get("architecture", "bert"), **shape)
     (model if changes.get("head", True) else model.base_model).save_pretrained(tmp_path / "teacher")
     if message is None:
-        check_teacher(tmp_path / "teacher", tmp_path / "encoder")
+        check_teacher(tmp_path / "teacher", tmp_path / "encoder", "squad2", {})
+        check_teacher(tmp_path / "teacher", tmp_path / "encoder", "squad2", {"answerable": 0.5})
         return
     with pytest.raises(InputError, match=message):
-        check_teacher(tmp_path / "teacher", tmp_path / "encoder")
+        check_teacher(tmp_path / "teacher", tmp_path / "encoder", "squad2", {})
+
+
+def test_an_existing_teacher_for_nq_must_know_answer_types_and_structure_tokens(tmp_path):
+    make_model("bert").bert.save_pretrained(tmp_path / "encoder")
+    for name, types, rows, message in (
+        ("spans", 0, 70, "no answer types"),
+        ("few", 5, 60, "vocab_size 60; the data set's features have 70"),
+        ("good", 5, 70, None),
+    ):
+        make_model("bert", types=types, vocab_size=rows).save_pretrained(tmp_path / name)
+        if message is None:
+            check_teacher(tmp_path / name, tmp_path / "encoder", "nq", {"vocabulary": 70})
+            continue
+        with pytest.raises(InputError, match=message):
+            check_teacher(tmp_path / name, tmp_path / "encoder", "nq", {"vocabulary": 70})
 
 
 def test_prediction_does_not_depend_on_its_batching():
@@ -187,11 +233,7 @@ def test_prediction_does_not_depend_on_its_batching():
     )
     whole = predict_logits(model, features, compute)
     small = predict_logits(model, features, compute, tokens=64)
-    some = predict_logits(model, features, compute, np.array([2, 5]))
-    assert np.allclose(whole, small, atol=1e-4)
-    chosen = np.concatenate([np.arange(features.row_ptr[w], features.row_ptr[w + 1]) for w in (2, 5)])
-    assert np.allclose(some[chosen], whole[chosen], atol=1e-4)
-    assert np.isnan(np.delete(some, chosen, 0)).all()
+    assert np.allclose(whole.spans, small.spans, atol=1e-4)
 
 
 def test_what_the_gate_read_comes_out_of_recovery():

@@ -25,11 +25,13 @@ rule data:
         f"{LOGS}/data/{{dataset}}.log",
     conda:
         ENVIRONMENT
+    threads: lambda wildcards: PLAN.reader_threads(wildcards.dataset)
     params:
         spec=spec("data"),
         corpus=lambda wildcards, input: f"--corpus {input.corpus}" if input.corpus else "",
     shell:
-        "qaprune data --spec {params.spec:q} {params.corpus} --out {output.stage} --log {log}"
+        "qaprune data --spec {params.spec:q} {params.corpus} --threads {threads}"
+        " --out {output.stage} --log {log}"
 
 
 rule encoder:
@@ -61,8 +63,9 @@ rule features:
         f"{LOGS}/features/{{model}}-{{dataset}}.log",
     conda:
         ENVIRONMENT
+    threads: lambda wildcards: PLAN.reader_threads(wildcards.dataset)
     params:
         spec=spec("features"),
     shell:
         "qaprune features --spec {params.spec:q} --train {input.train} --holdout {input.holdout}"
-        " --dev {input.dev} --encoder {input.encoder} --out {output.stage} --log {log}"
+        " --dev {input.dev} --encoder {input.encoder} --threads {threads} --out {output.stage} --log {log}"

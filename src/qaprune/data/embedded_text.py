@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from qaprune.data import embedded_words as words
@@ -20,6 +21,7 @@ MARK = re.compile(f"{OPEN}([^{MIDDLE}]*){MIDDLE}([^{CLOSE}]*){CLOSE}")
 
 PREPOSITIONS = {"time": ("in",), "place": ("at", "near"), "price": ("for",)}
 SLOTS_TOLD = (1, 2, 2)
+UNANSWERABLE = 1 / 3
 JOINED = 0.3
 
 QUESTIONS = {
@@ -208,9 +210,11 @@ def introduction(rng: random.Random, entity: Entity) -> str:
     return f"{entity.name} is a {rng.choice(words.ADJECTIVES)} {rng.choice(entity.kind.nouns)}"
 
 
-def choose_facts(rng: random.Random, entity: Entity, events: int) -> list[tuple[str, set[str]]]:
+def choose_facts(
+    rng: random.Random, entity: Entity, events: int, among: Collection[str] = EVENTS
+) -> list[tuple[str, set[str]]]:
     """Which slots of which events a text shall state, in the order of events: mostly one or two slots."""
-    told = set(rng.sample(list(EVENTS), events))
+    told = set(rng.sample(list(among), events))
     return [
         (event, set(rng.sample(sorted(entity.facts[event]), rng.choice(SLOTS_TOLD))))
         for event in EVENTS
@@ -245,3 +249,60 @@ def question(rng: random.Random, key: FactKey, name: str) -> str:
         return rng.choice((f"how many {slot} did {name} have", f"what number of {slot} did {name} have"))
     verb, noun = rng.choice(EVENTS[event].verbs), rng.choice(EVENTS[event].nouns)
     return rng.choice(QUESTIONS[slot]).format(verb=verb, noun=noun, name=name)
+
+
+def clauses_of(
+    rng: random.Random, entity: Entity, events: int, told: Collection[str] = EVENTS
+) -> list[str]:
+    """Clauses about that many events among `told`, at times with a count among them."""
+    clauses = [event_clause(rng, entity, *fact) for fact in choose_facts(rng, entity, events, told)]
+    if rng.random() < 0.3:
+        clauses.insert(
+            rng.randint(0, len(clauses)), count_clause(rng, entity, rng.choice(entity.kind.counts))
+        )
+    return clauses
+
+
+def story(
+    rng: random.Random, entity: Entity, clauses: list[str], fillers: list[str], introduce: bool
+) -> str:
+    """A paragraph of clauses and asides, at its head what the entity is if it must be introduced."""
+    told = paragraph(rng, clauses, fillers)
+    if not introduce:
+        return told
+    return f"{paragraph(rng, [introduction(rng, entity)], [])} {told}"
+
+
+def ask(
+    rng: random.Random, entity: Entity, stated: Collection[FactKey], questions: int
+) -> Iterator[tuple[FactKey, str]]:
+    """Facts to ask for, and the name to ask about: a third have no answer in this text.
+
+    Those ask for an unstated slot of a stated event, for an event that is not stated at all, or for a
+    stated fact of the entity's namesake.
+    """
+    every = [(event, slot) for event, values in entity.facts.items() for slot in values]
+    every += [("count", noun) for noun in entity.counts]
+    told = {event for event, _ in stated} - {"count"}
+    unstated = [key for key in every if key not in stated]
+    near = [key for key in unstated if key[0] in told]
+    far = [key for key in unstated if key[0] not in told]
+    answerable = rng.sample(sorted(stated), len(stated))
+    for _ in range(questions):
+        draw = rng.random()
+        if draw > UNANSWERABLE and answerable:
+            yield answerable.pop(), entity.name
+        elif draw < UNANSWERABLE * 0.06:
+            yield rng.choice(sorted(stated)), entity.other
+        else:
+            yield rng.choice(near if near and draw < UNANSWERABLE * 0.35 else far or unstated), entity.name
+
+
+def shorter(context: str, start: int, end: int) -> tuple[int, int]:
+    """The same answer without its article, or the sum without its currency, where there is one."""
+    value = context[start:end]
+    if value.startswith(("the ", "The ")):
+        return start + 4, end
+    if value.endswith(tuple(f" {currency}" for currency in words.CURRENCIES)):
+        return start, start + value.index(" ")
+    return start, end

@@ -51,6 +51,8 @@ KINDS: tuple[Kind, ...] = (
 
 ADJECTIVES = ("well known", "famous", "small", "remarkable", "curious", "respected", "modest", "celebrated")
 
+ROLES = ("keeper", "owner", "patron")
+
 TITLES = ("Lady", "Captain", "Doctor", "Bishop", "Baron")
 
 PLACE_NAMES = ("{} Bay", "{} Valley", "{} Moor", "{} Island")

@@ -7,24 +7,26 @@ other; `row_ptr[w]:row_ptr[w + 1]` is window w. Teacher and all variants of a ru
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+import shutil
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
-from qaprune.data.examples import Example
 from qaprune.errors import InputError
 
 if TYPE_CHECKING:
     import torch
-    from tokenizers import Tokenizer
 
-SPECIALS = {"bert": ("[CLS]", "[SEP]", "[PAD]"), "roberta": ("<s>", "</s>", "<pad>")}
+NULL_TYPE = 0
+"""The answer type of a window that does not hold its question's answer; see `nq.ANSWER_TYPES`."""
 
 
 @dataclass
@@ -33,7 +35,8 @@ class Features:
 
     `char_start`, `char_end` [T] are character offsets into the context (0 outside it); `start_position`,
     `end_position` [W] are token positions in the window, 0 for "not in this window", empty where features
-    carry no labels (dev).
+    carry no labels (dev). `answer_type` [W] is a number in `nq.ANSWER_TYPES`, empty without labels and for
+    SQuAD 2.0.
     """
 
     input_ids: np.ndarray
@@ -48,6 +51,7 @@ class Features:
     ids: list[str]
     groups: list[str]
     meta: dict[str, Any]
+    answer_type: np.ndarray = field(default_factory=lambda: np.empty(0, np.int32))
 
     @property
     def windows(self) -> int:
@@ -66,171 +70,84 @@ class Features:
         windows = int(np.searchsorted(self.question_index, questions))
         tokens = int(self.row_ptr[windows])
         cut = {name: getattr(self, name)[:tokens] for name in ("input_ids", "char_start", "char_end")}
-        for name in ("context_start", "context_end", "question_index", "start_position", "end_position"):
+        for name in _OF_WINDOWS:
             cut[name] = getattr(self, name)[:windows]
         cut["row_ptr"] = self.row_ptr[: windows + 1]
         return replace(self, **cut, ids=self.ids[:questions], groups=self.groups[:questions])
 
 
-@dataclass(frozen=True)
-class WindowSettings:
-    """How questions become windows; all lengths in tokens.
+class FlatLogits(NamedTuple):
+    """Over a features file, float32: `spans` [T, 2], start and end along its tokens; `types` [W, answer
+    types] of its windows, None for a model that has none."""
 
-    `length` counts special tokens; neighbouring windows of a long context share `stride` context tokens;
-    a longer question is cut to `max_question_tokens`. `null_windows` is the share of train windows without
-    the answer that is kept, by a fixed rule, of questions that have one in another window or none at all
-    in a context of several windows.
-    """
-
-    length: int
-    stride: int
-    max_question_tokens: int
-    null_windows: float = 1.0
-
-
-def load_tokenizer(encoder: Path) -> Tokenizer:
-    """The encoder's own fast tokenizer, without padding or truncation."""
-    from tokenizers import Tokenizer
-
-    path = encoder / "tokenizer.json"
-    if not path.exists():
-        raise InputError(f"{path}: no such file; expected a fast tokenizer beside the encoder")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:
-        raise InputError(f"{path}: not a tokenizer file ({error})") from None
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    return tokenizer
-
-
-class _Rows:
-    """Collects windows; `arrays()` turns them into the flat arrays of `Features`."""
-
-    def __init__(self) -> None:
-        self.ids: list[list[int]] = []
-        self.starts: list[list[int]] = []
-        self.ends: list[list[int]] = []
-        self.window: list[tuple[int, int, int, int, int]] = []
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        flat = {
-            name: np.fromiter((value for row in rows for value in row), np.int32)
-            for name, rows in (
-                ("input_ids", self.ids),
-                ("char_start", self.starts),
-                ("char_end", self.ends),
-            )
-        }
-        columns = np.array(self.window, np.int32).reshape(-1, 5).T
-        names = ("context_start", "context_end", "question_index", "start_position", "end_position")
-        flat |= {name: np.ascontiguousarray(column) for name, column in zip(names, columns, strict=True)}
-        flat["row_ptr"] = np.concatenate([[0], np.cumsum([len(row) for row in self.ids])]).astype(np.int64)
-        return flat
-
-
-def featurise(
-    examples: Sequence[Example],
-    tokenizer: Tokenizer,
-    architecture: str,
-    settings: WindowSettings,
-    labels: bool,
-) -> Features:
-    """Turn examples into windows, with gold positions where `labels` is set.
-
-    Of several gold answers the first is the label; a window that does not hold all of it is a null window.
-    """
-    cls, sep, pad = (tokenizer.token_to_id(token) for token in SPECIALS[architecture])
-    if None in (cls, sep, pad):
-        raise InputError(f"tokenizer: expected the special tokens {', '.join(SPECIALS[architecture])}")
-    between = [sep] if architecture == "bert" else [sep, sep]
-    questions = tokenizer.encode_batch([e.question.strip() for e in examples], add_special_tokens=False)
-    contexts = _encode_contexts(examples, tokenizer)
-    rows = _Rows()
-    for index, (example, question) in enumerate(zip(examples, questions, strict=True)):
-        context_ids, char_start, char_end = contexts[example.context]
-        head = [cls, *question.ids[: settings.max_question_tokens], *between]
-        room = settings.length - len(head) - 1
-        if room <= settings.stride:
-            raise InputError(
-                f"features: length {settings.length} leaves {room} tokens for the context, "
-                f"expected more than stride {settings.stride}"
-            )
-        span = _token_span(example, char_start, char_end) if labels else None
-        starts = list(range(0, max(1, len(context_ids) - settings.stride), room - settings.stride))
-        for number, first in enumerate(starts):
-            last = min(first + room, len(context_ids))
-            inside = span is not None and first <= span[0] and span[1] < last
-            if labels and not inside and len(starts) > 1 and not _kept(example.id, number, settings):
-                continue
-            offset = len(head) - first
-            position = (span[0] + offset, span[1] + offset) if inside else (0, 0)
-            rows.ids.append([*head, *context_ids[first:last], sep])
-            rows.starts.append([*[0] * len(head), *char_start[first:last], 0])
-            rows.ends.append([*[0] * len(head), *char_end[first:last], 0])
-            rows.window.append((len(head), len(head) + last - first, index, *position))
-    meta = {
-        "architecture": architecture,
-        "pad_id": pad,
-        "length": settings.length,
-        "stride": settings.stride,
-    }
-    arrays = rows.arrays()
-    if not labels:
-        arrays["start_position"] = arrays["end_position"] = np.empty(0, np.int32)
-    return Features(**arrays, ids=[e.id for e in examples], groups=[e.group for e in examples], meta=meta)
-
-
-def _encode_contexts(
-    examples: Sequence[Example], tokenizer: Tokenizer
-) -> dict[str, tuple[list, list, list]]:
-    """Token ids and trimmed character offsets of each distinct context."""
-    contexts = list(dict.fromkeys(example.context for example in examples))
-    encoded = {}
-    for context, encoding in zip(
-        contexts, tokenizer.encode_batch(contexts, add_special_tokens=False), strict=True
-    ):
-        starts, ends = [], []
-        for start, end in encoding.offsets:
-            # A byte-level token may begin with the space before its word; answers never do.
-            while start < end and context[start].isspace():
-                start += 1
-            starts.append(start)
-            ends.append(end)
-        encoded[context] = (encoding.ids, starts, ends)
-    return encoded
-
-
-def _token_span(example: Example, starts: list[int], ends: list[int]) -> tuple[int, int] | None:
-    """First and last context token that overlap the first gold answer; None where there is none."""
-    if not example.answers:
-        return None
-    answer = example.answers[0]
-    first = int(np.searchsorted(ends, answer.start, side="right"))
-    last = int(np.searchsorted(starts, answer.start + len(answer.text), side="left")) - 1
-    return (first, last) if first <= last else None
-
-
-def _kept(question: str, window: int, settings: WindowSettings) -> bool:
-    """Whether a null window stays: a fixed draw by question and window, the same at each call."""
-    if settings.null_windows >= 1:
-        return True
-    from zlib import crc32
-
-    return crc32(f"{question}/{window}".encode()) / 2**32 < settings.null_windows
+    spans: np.ndarray
+    types: np.ndarray | None = None
 
 
 _ARRAYS = [f.name for f in fields(Features) if f.name not in ("ids", "groups", "meta")]
+_OF_WINDOWS = (
+    "context_start",
+    "context_end",
+    "question_index",
+    "start_position",
+    "end_position",
+    "answer_type",
+)
 
 
 def save_features(path: Path, features: Features) -> None:
     """Write features as safetensors; ids, groups and settings travel in the metadata."""
-    metadata = {
-        "ids": json.dumps(features.ids),
-        "groups": json.dumps(features.groups),
-        "meta": json.dumps(features.meta, sort_keys=True),
-    }
-    save_file({name: getattr(features, name) for name in _ARRAYS}, path, metadata=metadata)
+    write_features(path, [features], features.meta)
+
+
+def write_features(path: Path, parts: Iterable[Features], meta: dict[str, Any]) -> None:
+    """Write the parts of a data set one after the other as one file.
+
+    No more than one part is in memory: each array goes to a file of its own first.
+    """
+    ids: list[str] = []
+    groups: list[str] = []
+    tokens = 0
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        with contextlib.ExitStack() as stack:
+            files = {name: stack.enter_context((Path(scratch) / name).open("wb")) for name in _ARRAYS}
+            files["row_ptr"].write(np.zeros(1, np.int64).tobytes())
+            for part in parts:
+                for name in _ARRAYS:
+                    array = getattr(part, name)
+                    if name == "row_ptr":
+                        array = (array[1:] + tokens).astype(np.int64)
+                    elif name == "question_index":
+                        array = array + np.int32(len(ids))
+                    files[name].write(np.ascontiguousarray(array).tobytes())
+                tokens += len(part.input_ids)
+                ids += part.ids
+                groups += part.groups
+        metadata = {
+            "ids": json.dumps(ids),
+            "groups": json.dumps(groups),
+            "meta": json.dumps(meta, sort_keys=True),
+        }
+        _join(path, {name: Path(scratch) / name for name in _ARRAYS}, metadata)
+
+
+def _join(path: Path, arrays: dict[str, Path], metadata: dict[str, str]) -> None:
+    """Put raw arrays together as a safetensors file; the package writes only what is in memory."""
+    header: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    order = sorted(arrays, key=lambda name: (name != "row_ptr", name))  # the 8-byte numbers aligned first
+    for name in order:
+        size = arrays[name].stat().st_size
+        dtype, width = ("I64", 8) if name == "row_ptr" else ("I32", 4)
+        header[name] = {"dtype": dtype, "shape": [size // width], "data_offsets": [begin, begin + size]}
+        begin += size
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as target:
+        target.write(len(text).to_bytes(8, "little") + text)
+        for name in order:
+            with arrays[name].open("rb") as source:
+                shutil.copyfileobj(source, target)
 
 
 def load_features(path: Path) -> Features:

@@ -1,143 +1,203 @@
-"""Natural Questions in the simplified layout: a document's text with its HTML tokens, one JSON a line.
+"""Natural Questions examples, after the recipe of BERT-joint (Alberti, Lee and Collins 2019).
 
-The thin path: an example's context is the document without HTML tokens, its answer the hull of the first
-annotation's short spans, or none.
+What a model reads of a document is its top-level candidates: their words without HTML, each candidate led
+by a structure token. The label is the hull of the first annotation's short spans; where it has none, the
+long answer, with the answer type yes, no or long.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
-from qaprune.data.examples import Answer, Example, open_text
+import numpy as np
+
+from qaprune.data.examples import Answer, Example
+from qaprune.data.nq_layouts import check_record, simplified
+from qaprune.data.structure import structure_token
 from qaprune.errors import InputError
-from qaprune.jsonfile import field, read_json_lines
+from qaprune.jsonfile import read_json_lines
+
+ANSWER_TYPES = ("null", "yes", "no", "short", "long")
+"""Of a window, in the order of the model's logits."""
 
 _HTML = re.compile(r"</?[A-Z][^\s<>]*>")
+_TAG = re.compile(r"<([A-Za-z]+)")
+_KIND_OF_TAG = {"Table": "Table", "Ul": "List", "Ol": "List", "Dl": "List"}
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """The text that a model reads, and the way back: word w starts at character `starts[w]` of `context`
-    and is token `tokens[w]` of the document."""
+    """The text that a model reads, and the way back: word w of `context` starts at character `starts[w]`
+    and is token `tokens[w]` of the document; a structure token is the first token of the part it leads.
+
+    `starts`, `tokens`: int32 [words], `tokens` rising. `leads`: int32 [parts], the words that are structure
+    tokens. `parts`: int32 [parts, 2], first and last document token of each top-level candidate.
+    """
 
     context: str
-    starts: tuple[int, ...]
-    tokens: tuple[int, ...]
+    starts: np.ndarray
+    tokens: np.ndarray
+    leads: np.ndarray
+    parts: np.ndarray
 
     def token_span(self, start: int, end: int) -> tuple[int, int]:
         """Document tokens [first, last) of the words that characters [start, end) touch."""
-        first = bisect_right(self.starts, start) - 1
-        last = bisect_right(self.starts, max(start, end - 1)) - 1
-        return self.tokens[max(0, first)], self.tokens[max(0, last)] + 1
+        first = int(np.searchsorted(self.starts, start, side="right")) - 1
+        last = int(np.searchsorted(self.starts, max(start, end - 1), side="right")) - 1
+        return int(self.tokens[max(0, first)]), int(self.tokens[max(0, last)]) + 1
+
+    def part_of(self, first: int, last: int) -> tuple[int, int] | None:
+        """The top-level candidate, as tokens, that holds tokens [first, last), or None."""
+        at = int(np.searchsorted(self.parts[:, 0], first, side="right")) - 1
+        if at < 0 or last > self.parts[at, 1]:
+            return None
+        return int(self.parts[at, 0]), int(self.parts[at, 1])
+
+    def answer(self, first: int, last: int) -> Answer | None:
+        """The words of document tokens [first, last) as a span of the context, without a leading structure
+        token."""
+        begin, end = (int(at) for at in np.searchsorted(self.tokens, (first, last)))
+        if begin < end and begin in self.leads:
+            begin += 1
+        if begin >= end:
+            return None
+        start = int(self.starts[begin])
+        stop = int(self.starts[end]) - 1 if end < len(self.starts) else len(self.context)
+        return Answer(self.context[start:stop], start)
 
 
-def document_context(document_text: str) -> Document:
-    """Drop the HTML tokens of a simplified document and join the rest by single spaces."""
-    words, tokens = [], []
-    for number, token in enumerate(document_text.split(" ")):
-        if token and not _HTML.fullmatch(token):
-            words.append(token)
-            tokens.append(number)
-    starts = accumulate((len(word) + 1 for word in words[:-1]), initial=0) if words else ()
-    return Document(" ".join(words), tuple(starts), tuple(tokens))
+@dataclass(frozen=True, slots=True)
+class NqExample(Example):
+    """A question on a document. `answers` is the span that training asks for, `answer_type` its number in
+    `ANSWER_TYPES`, `annotations` what annotators said, in document tokens."""
+
+    document: Document | None = None
+    answer_type: int = 0
+    annotations: tuple[Mapping[str, Any], ...] = ()
 
 
-def read_nq_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield (`file:line`, record) of a simplified file, its keys checked."""
-    found = False
-    for where, record in read_json_lines(path):
-        for key, kind in (("question_text", str), ("document_text", str)):
-            field(record, key, kind, where)
-        for key in ("long_answer_candidates", "annotations"):
-            field(record, key, list, where)
-        if "example_id" not in record:
-            raise InputError(f"{where}: missing key 'example_id'")
-        found = True
-        yield where, record
-    if not found:
-        raise InputError(f"{path}: empty data set, expected at least one example")
+def make_document(text: str, candidates: list[dict[str, Any]]) -> Document:
+    """The document that a model reads, from simplified text and its long-answer candidates.
+
+    Without a top-level candidate it is all of the text, as one part that no long answer can name.
+    """
+    tokens = text.split(" ")
+    parts = sorted((c["start_token"], c["end_token"]) for c in candidates if c.get("top_level", True))
+    inside = np.zeros(len(tokens), bool)
+    for first, last in parts or [(0, len(tokens))]:
+        inside[first:last] = True
+    left_out = [n for n, token in enumerate(tokens) if token[:1] == "<" and _HTML.fullmatch(token)]
+    inside[left_out] = False
+    if "" in tokens:
+        inside[[n for n, token in enumerate(tokens) if not token]] = False
+    seen: Counter[str] = Counter()
+    leads: list[tuple[int, str]] = []
+    for first, _ in parts or [(0, len(tokens))]:
+        tag = None if inside[first] else _TAG.match(tokens[first])
+        kind = _KIND_OF_TAG.get(tag[1] if tag else "", "Paragraph")
+        seen[kind] += 1
+        leads.append((first, structure_token(kind, seen[kind])))
+    numbers = np.flatnonzero(inside)
+    words = list(compress(tokens, inside.tolist()))
+    # Before the first word of each part; its number is that of the part's first token.
+    places = np.searchsorted(numbers, [first for first, _ in leads])
+    for (_, token), place in zip(reversed(leads), reversed(places.tolist()), strict=True):
+        words.insert(place, token)
+    numbers = np.insert(numbers, places, [first for first, _ in leads]).astype(np.int32)
+    sizes = np.fromiter(map(len, words), np.int32, len(words)) + 1
+    return Document(
+        " ".join(words),
+        np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32),
+        numbers,
+        (places + np.arange(len(places))).astype(np.int32),
+        np.array(parts, np.int32).reshape(-1, 2),
+    )
 
 
-def nq_example(record: Mapping[str, Any], where: str) -> Example:
-    """One record as an Example; its group and its article are the document, by its title."""
-    document = document_context(record["document_text"])
+def nq_example(record: Mapping[str, Any], where: str) -> NqExample:
+    """A checked simplified record as an example; group and article are the document, by its title."""
     identity = str(record["example_id"])
-    if not document.context:
+    document = make_document(record["document_text"], record["long_answer_candidates"])
+    if len(document.leads) == len(document.starts):
         raise InputError(f"{where}: document_text: expected text besides HTML tokens")
+    span, answer_type = label_of(record["annotations"])
     answers = ()
-    if record["annotations"]:
-        spans = field(record["annotations"][0], "short_answers", list, f"{where}: annotations[0]")
-        if spans:
-            answers = (_hull(spans, document, record["document_text"], where),)
+    if span is not None:
+        answer = document.answer(*span)
+        if answer is None:
+            raise _no_text(span, where)
+        answers = (answer,)
     title = str(record.get("document_title") or record.get("document_url") or identity)
-    return Example(identity, record["question_text"], document.context, title, title, answers)
+    return NqExample(
+        identity,
+        record["question_text"],
+        document.context,
+        title,
+        title,
+        answers,
+        document,
+        answer_type,
+        tuple(record["annotations"]),
+    )
 
 
-def _hull(spans: list[Any], document: Document, text: str, where: str) -> Answer:
-    """From the first token of the first short span to the last of the last, as characters."""
-    first = min(field(span, "start_token", int, where) for span in spans)
-    last = max(field(span, "end_token", int, where) for span in spans)
-    inside = [word for word, token in enumerate(document.tokens) if first <= token < last]
-    if first < 0 or last > text.count(" ") + 1 or not inside:
-        raise InputError(f"{where}: short answer tokens [{first}, {last}) are not text of the document")
-    start = document.starts[inside[0]]
-    final = document.starts[inside[-1]]
-    end = document.context.find(" ", final)
-    return Answer(document.context[start : end if end >= 0 else None], start)
+def label_of(annotations: list[Mapping[str, Any]]) -> tuple[tuple[int, int] | None, int]:
+    """What training asks for, as document tokens [first, last) and its type's number; None, 0: nothing.
+
+    Of several annotations with a long answer the first with a short one counts, else the first.
+    """
+    positive = [a for a in annotations if a["long_answer"]["candidate_index"] >= 0]
+    if not positive:
+        return None, 0
+    chosen = next((a for a in positive if a["short_answers"]), positive[0])
+    if shorts := chosen["short_answers"]:
+        first = min(span["start_token"] for span in shorts)
+        return (first, max(span["end_token"] for span in shorts)), ANSWER_TYPES.index("short")
+    answer_type = chosen["yes_no_answer"].lower()
+    long = chosen["long_answer"]
+    return (
+        (long["start_token"], long["end_token"]),
+        ANSWER_TYPES.index(answer_type if answer_type != "none" else "long"),
+    )
 
 
-def read_nq(path: Path) -> Iterator[Example]:
-    """Yield the examples of a simplified file (.jsonl or .jsonl.gz)."""
-    for where, record in read_nq_records(path):
+def check_label(record: Mapping[str, Any], where: str) -> None:
+    """Refuse a checked record without text, or whose answer is not text that a model reads.
+
+    What `nq_example` would find, without making its document.
+    """
+    tokens = record["document_text"].split(" ")
+    if not any(map(_is_text, tokens)):
+        raise InputError(f"{where}: document_text: expected text besides HTML tokens")
+    span, _ = label_of(record["annotations"])
+    if span is None:
+        return
+    for candidate in record["long_answer_candidates"]:
+        first, last = max(span[0], candidate["start_token"]), min(span[1], candidate["end_token"])
+        if candidate.get("top_level", True) and any(map(_is_text, tokens[first:last])):
+            return
+    raise _no_text(span, where)
+
+
+def _is_text(token: str) -> bool:
+    return token != "" and not (token[0] == "<" and _HTML.fullmatch(token))
+
+
+def _no_text(span: tuple[int, int], where: str) -> InputError:
+    return InputError(
+        f"{where}: answer tokens [{span[0]}, {span[1]}) are not text of a top-level candidate"
+    )
+
+
+def read_nq(path: Path) -> Iterator[NqExample]:
+    """Yield the examples of one file (.jsonl or .jsonl.gz) of the original or the simplified layout."""
+    for where, record in read_json_lines(path):
+        record = simplified(record, where)
+        check_record(record, where)
         yield nq_example(record, where)
-
-
-def simplify_hub_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of the hub data set (columns of parallel lists) as a simplified record."""
-    document, labels = row["document"], row["annotations"]
-    candidates = row["long_answer_candidates"]
-    columns = ("start_token", "end_token", "top_level")
-    return {
-        "example_id": row["id"],
-        "question_text": row["question"]["text"],
-        "document_title": document["title"],
-        "document_url": document["url"],
-        "document_text": " ".join(token.replace(" ", "_") for token in document["tokens"]["token"]),
-        "long_answer_candidates": [
-            dict(zip(columns, values, strict=True))
-            for values in zip(*(candidates[column] for column in columns), strict=True)
-        ],
-        "annotations": [
-            {
-                "annotation_id": labels["id"][i],
-                "yes_no_answer": {0: "NO", 1: "YES"}.get(labels["yes_no_answer"][i], "NONE"),
-                "long_answer": {
-                    key: labels["long_answer"][i][key]
-                    for key in ("start_token", "end_token", "candidate_index")
-                },
-                "short_answers": [
-                    {"start_token": start, "end_token": end}
-                    for start, end in zip(
-                        labels["short_answers"][i]["start_token"],
-                        labels["short_answers"][i]["end_token"],
-                        strict=True,
-                    )
-                ],
-            }
-            for i in range(len(labels["id"]))
-        ],
-    }
-
-
-def write_nq_gold(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
-    """Write records as simplified JSON lines."""
-    with open_text(path, "w") as out:
-        for record in records:
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")

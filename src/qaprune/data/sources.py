@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.data.examples import Example
-from qaprune.data.nq import nq_example, read_nq_records, simplify_hub_row
 from qaprune.data.squad2 import read_squad2, squad2_from_rows
 from qaprune.errors import InputError
 
@@ -40,27 +39,13 @@ def hub_rows(source: dict[str, Any], split: str) -> Any:
         return load_dataset(source["hub"], split=split, revision=source.get("revision"), streaming=True)
 
 
-def read_dataset(
-    task: str, source: dict[str, Any], split: str
-) -> Iterator[tuple[Example, dict[str, Any] | None]]:
-    """Yield examples, for NQ beside the simplified record that each comes from."""
-    if task == "squad2":
-        if "hub" in source:
-            with hub_errors(source["hub"]):
-                for example in squad2_from_rows(hub_rows(source, split), source["hub"]):
-                    yield example, None
-        else:
-            for example in read_squad2(_existing(source["path"])):
-                yield example, None
-        return
+def read_squad2_source(source: dict[str, Any], split: str) -> Iterator[Example]:
+    """Yield the questions of SQuAD 2.0 from a file or from the hub."""
     if "hub" in source:
         with hub_errors(source["hub"]):
-            for number, row in enumerate(hub_rows(source, split)):
-                record = simplify_hub_row(row)
-                yield nq_example(record, f"{source['hub']}: row {number}"), record
+            yield from squad2_from_rows(hub_rows(source, split), source["hub"])
     else:
-        for where, record in read_nq_records(_existing(source["path"])):
-            yield nq_example(record, where), record
+        yield from read_squad2(_existing(source["path"]))
 
 
 def _existing(path: str) -> Path:

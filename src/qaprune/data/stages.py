@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from qaprune.data.examples import Example, read_examples, write_examples
-from qaprune.data.features import WindowSettings, featurise, load_tokenizer, save_features
-from qaprune.data.nq import write_nq_gold
-from qaprune.data.sources import fetch_encoder, read_dataset
+from qaprune.data.features import Features, write_features
+from qaprune.data.lines import chunks, ordered_map, shards
+from qaprune.data.prepare_nq import prepare_nq
+from qaprune.data.prepared import write_examples
+from qaprune.data.sources import fetch_encoder, read_squad2_source
+from qaprune.data.split import sample_questions, split_holdout
 from qaprune.data.squad2 import write_squad2_gold
+from qaprune.data.windows import load_tokenizer, make_featuriser, start_windows, windows_of
 from qaprune.errors import InputError
 from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_weights
 from qaprune.stage import digest
@@ -29,42 +32,47 @@ def corpus(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -
     return {"summary": ", ".join(f"{name} {count}" for name, count in sorted(counts.items())), **counts}
 
 
-def data(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
+def data(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Log) -> dict[str, Any]:
     """Prepare one data set: train and hold-out with answers, dev without, dev's gold apart."""
-    task = spec["task"]
-    train = [example for example, _ in read_dataset(task, _source(spec["train"], inputs), "train")]
-    _require(train, spec["train"])
-    train, holdout = split_holdout(train, spec["holdout_share"], mixed=task == "squad2")
-    train = sample_questions(train, spec["train_questions"])
-    holdout = sample_questions(holdout, spec["holdout_questions"])
-    dev = list(read_dataset(task, _source(spec["dev"], inputs), "validation"))
-    _require(dev, spec["dev"])
-    sample = {
-        example.id for example in sample_questions([example for example, _ in dev], spec["dev_questions"])
-    }
-    for name, examples in (("train", train), ("holdout", holdout)):
-        write_examples(out / f"{name}.jsonl.gz", examples)
-    # The sample comes first, so that rows scored on it alone read a prefix of the windows.
-    dev = [row for row in dev if row[0].id in sample] + [
-        row for row in dev if spec["full_dev"] and row[0].id not in sample
-    ]
-    write_examples(out / "dev.jsonl.gz", (replace(example, answers=()) for example, _ in dev))
-    if task == "squad2":
-        write_squad2_gold(out / "dev-gold.json.gz", (example for example, _ in dev))
+    sources = {split: _source(spec[split], inputs) for split in ("train", "dev")}
+    if spec["task"] == "nq":
+        counts = prepare_nq(spec, sources, out, inputs.get("threads", 1))
     else:
-        write_nq_gold(out / "dev-gold.json.gz", (record for _, record in dev))
-    counts = {"train": len(train), "holdout": len(holdout), "dev_sample": len(sample), "dev": len(dev)}
+        counts = prepare_squad2(spec, sources, out)
+    summary = ", ".join(f"{name} {count:,}" for name, count in counts.items() if isinstance(count, int))
     return {
-        "summary": ", ".join(f"{name} {count:,}" for name, count in counts.items()),
-        "digests": {split: _digest(_source(spec[split], inputs)) for split in ("train", "dev")},
+        "summary": summary,
+        "digests": {split: _digest(source) for split, source in sources.items()},
         **counts,
     }
 
 
+def prepare_squad2(spec: dict[str, Any], sources: dict[str, dict[str, Any]], out: Path) -> dict[str, int]:
+    """Write train, hold-out, dev without answers (the sample first) and dev's gold; return the counts."""
+    train = list(read_squad2_source(sources["train"], "train"))
+    _require(train, sources["train"])
+    train, holdout = split_holdout(train, spec["holdout_share"], mixed=True)
+    train = sample_questions(train, spec["train_questions"])
+    holdout = sample_questions(holdout, spec["holdout_questions"])
+    dev = list(read_squad2_source(sources["dev"], "validation"))
+    _require(dev, sources["dev"])
+    sample = {example.id for example in sample_questions(dev, spec["dev_questions"])}
+    for name, examples in (("train", train), ("holdout", holdout)):
+        write_examples(out / f"{name}.jsonl.gz", examples)
+    # The sample comes first, so that rows scored on it alone read a prefix of the windows.
+    dev = [example for example in dev if example.id in sample] + [
+        example for example in dev if spec["full_dev"] and example.id not in sample
+    ]
+    write_examples(out / "dev.jsonl.gz", (replace(example, answers=()) for example in dev))
+    write_squad2_gold(out / "dev-gold.json.gz", dev)
+    return {"train": len(train), "holdout": len(holdout), "dev_sample": len(sample), "dev": len(dev)}
+
+
 def _digest(source: dict[str, Any]) -> str | None:
     """Of a local file; a hub source is named by its revision."""
-    path = Path(source["path"]) if "path" in source else None
-    return digest(path) if path is not None and path.is_file() else source.get("revision")
+    if "path" not in source:
+        return source.get("revision")
+    return ",".join(digest(file) for file in shards(Path(source["path"])))
 
 
 def _source(source: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
@@ -76,50 +84,6 @@ def _source(source: dict[str, Any], inputs: dict[str, Path]) -> dict[str, Any]:
 def _require(examples: list[Any], source: dict[str, Any]) -> None:
     if not examples:
         raise InputError(f"{source}: empty data set, expected at least one question")
-
-
-def _rank(text: str) -> bytes:
-    """A fixed pseudo-random order that does not depend on the file's order or on a seed."""
-    return sha256(text.encode()).digest()
-
-
-def split_holdout(
-    examples: list[Example], share: float, mixed: bool = False
-) -> tuple[list[Example], list[Example]]:
-    """Cut off whole articles until at least `share` of the questions is held out.
-
-    The same slice for every run of a data set: thresholds and choices read it, training never does. With
-    `mixed` only articles with answerable and unanswerable questions are held out, where there are any:
-    SQuAD 2.0's dev and test consist of such articles, a third of train's has no unanswerable question
-    (Rajpurkar, Jia and Liang 2018, section 4), and a threshold chosen on those would answer everything.
-    """
-    by_article: dict[str, list[bool]] = {}
-    for example in examples:
-        by_article.setdefault(example.article, []).append(bool(example.answers))
-    if len(by_article) < 2:
-        raise InputError(
-            "train: expected at least two articles (titles), to cut a hold-out slice from them"
-        )
-    order = sorted(by_article, key=_rank)
-    if mixed:
-        order = [article for article in order if len(set(by_article[article])) == 2] or order
-    held: set[str] = set()
-    count = 0
-    for article in order if len(order) < len(by_article) else order[:-1]:
-        if count >= share * len(examples):
-            break
-        held.add(article)
-        count += len(by_article[article])
-    train = [example for example in examples if example.article not in held]
-    return train, [example for example in examples if example.article in held]
-
-
-def sample_questions(examples: list[Example], count: int | None) -> list[Example]:
-    """At most `count` questions by the fixed order, returned in the order of the file."""
-    if count is None or count >= len(examples):
-        return examples
-    chosen = set(sorted((example.id for example in examples), key=_rank)[:count])
-    return [example for example in examples if example.id in chosen]
 
 
 TOKENIZER_FILES = (
@@ -174,21 +138,26 @@ def copy_tokenizer(source: Path, out: Path) -> None:
             shutil.copyfile(source / name, out / name)
 
 
-def features(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
+def features(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Log) -> dict[str, Any]:
     """Windowed features of train, hold-out and dev for one encoder's tokenizer; dev has no labels."""
-    tokenizer = load_tokenizer(inputs["encoder"])
-    settings = WindowSettings(**spec["windows"])
-    counts, answerable = {}, 0.0
+    counts, facts = {}, {}
     for split in ("train", "holdout", "dev"):
-        examples = list(read_examples(inputs[split]))
+        settings = (inputs["encoder"], spec["architecture"], spec["task"], spec["windows"], split)
+        meta = make_featuriser(*settings).meta
+        tally: Counter[str] = Counter()
+        made = ordered_map(
+            windows_of, chunks(inputs[split]), inputs.get("threads", 1), start_windows, settings
+        )
+        write_features(out / f"{split}.safetensors", _tallied(made, tally), meta | facts)
         if split == "train":
-            answerable = sum(bool(example.answers) for example in examples) / max(1, len(examples))
-        # Only training drops null windows: hold-out and dev see every window of a question.
-        windows = settings if split == "train" else replace(settings, null_windows=1.0)
-        made = featurise(examples, tokenizer, spec["architecture"], windows, labels=split != "dev")
-        # The hold-out must know what train is like: it is cut from a part of its articles alone.
-        meta = made.meta | {"answerable": round(answerable, 6)}
-        save_features(out / f"{split}.safetensors", replace(made, meta=meta))
-        counts[split] = made.windows
+            # The hold-out must know what train is like: it is cut from a part of its articles alone.
+            facts = {"answerable": round(tally["answered"] / max(1, tally["questions"]), 6)}
+        counts[split] = tally["windows"]
     summary = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     return {"summary": f"windows: {summary}", "windows": counts}
+
+
+def _tallied(made: Iterable[tuple[Features, int]], tally: Counter[str]) -> Iterator[Features]:
+    for part, answered in made:
+        tally.update(questions=part.questions, windows=part.windows, answered=answered)
+        yield part

@@ -1,8 +1,10 @@
 """From start and end logits to one best span and one null score a question. numpy only.
 
-The recipe is that of the Hugging Face SQuAD 2.0 examples, with the exact maximum in place of their n-best
-search: a span scores start logit + end logit; the null score of a window is that sum at position 0 ([CLS],
-<s>); a question takes its best span over windows and its lowest null score over windows.
+A span scores start logit + end logit; the null score of a window is that sum at position 0 ([CLS], <s>).
+`decode_windows` follows the Hugging Face SQuAD 2.0 examples, with the exact maximum in place of their
+n-best search: a question takes its best span over windows and its lowest null score over windows.
+`decode_documents` follows BERT-joint (Alberti, Lee and Collins 2019): it takes the span that is furthest
+above the null score of its own window.
 """
 
 from __future__ import annotations
@@ -84,6 +86,60 @@ def decode_windows(
         best,
         null_score,
     )
+
+
+def decode_documents(
+    start_logits: np.ndarray,
+    end_logits: np.ndarray,
+    row_ptr: np.ndarray,
+    context_start: np.ndarray,
+    context_end: np.ndarray,
+    question_index: np.ndarray,
+    n_questions: int,
+    leads: np.ndarray,
+    max_answer_tokens: int = 30,
+) -> SpanPredictions:
+    """Decode all questions on documents at once; arguments and result as of `decode_windows`.
+
+    `leads`: bool [tokens], the structure tokens, which no span reaches across: it lies in one part of its
+    document. A question's score and null score are those of the window of its span.
+    """
+    start, end = np.asarray(start_logits), np.asarray(end_logits)
+    row_ptr = np.asarray(row_ptr, np.int64)
+    first, last = np.asarray(context_start, np.int64), np.asarray(context_end, np.int64)
+    question = np.asarray(question_index, np.int64)
+    _check(start, end, row_ptr, first, last, question, n_questions, max_answer_tokens)
+    opened = np.zeros(len(start) + 2, np.int8)
+    opened[1:-1] = ~leads
+    column = np.arange(len(start)) - np.repeat(row_ptr[:-1], np.diff(row_ptr))
+    inside = (column >= np.repeat(first, np.diff(row_ptr))) & (column < np.repeat(last, np.diff(row_ptr)))
+    opened[1:-1] &= inside
+    begins, ends = (np.flatnonzero(np.diff(opened) == side) for side in (1, -1))
+    null = start[row_ptr[:-1]].astype(np.float64) + end[row_ptr[:-1]]
+    best = np.full(n_questions, -np.inf)
+    window, span_start, span_end = (np.full(n_questions, -1, np.int64) for _ in range(3))
+    lowest_null = np.full(n_questions, np.inf)
+    np.minimum.at(lowest_null, question, null)
+    for low in range(0, len(begins), BLOCK):
+        part = slice(low, low + BLOCK)
+        lengths = ends[part] - begins[part]
+        tokens = slice(begins[low], ends[part][-1])
+        ptr = np.append(begins[part], ends[part][-1]) - begins[low]
+        s, e, score = best_spans(
+            start[tokens], end[tokens], ptr, np.zeros_like(lengths), lengths, max_answer_tokens
+        )
+        rows = np.searchsorted(row_ptr, begins[part], side="right") - 1
+        above = score - null[rows]
+        # The last of a stable order by question and score: the best of each, of equal ones the first.
+        order = np.lexsort((-np.arange(len(above)), above, question[rows]))
+        final = order[np.append(np.diff(question[rows][order]) != 0, True)]
+        final = final[above[final] > best[question[rows[final]]]]
+        winners = question[rows[final]]
+        best[winners], window[winners] = above[final], rows[final]
+        shift = begins[part][final] - row_ptr[rows[final]]
+        span_start[winners], span_end[winners] = s[final] + shift, e[final] + shift
+    own = np.where(window >= 0, null[window], lowest_null)
+    return SpanPredictions(window, span_start, span_end, best + own, own)
 
 
 def best_spans(

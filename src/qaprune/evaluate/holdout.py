@@ -1,6 +1,6 @@
 """The no-answer threshold of a checkpoint, chosen on the train hold-out by one procedure for all.
 
-The stage that writes a checkpoint calls `fit_threshold` and ships the result in the checkpoint's config.
+The stage that writes a checkpoint calls `Holdout.fit` and ships the result in the checkpoint's config.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from qaprune.data.examples import Example, read_examples
+from qaprune.data.examples import Example
 from qaprune.data.features import Features, load_features
-from qaprune.data.nq import document_context
+from qaprune.data.nq import NqExample
+from qaprune.data.prepared import read_examples
 from qaprune.evaluate import nq, squad2
+from qaprune.evaluate.nq_answers import annotated, predicted
 from qaprune.evaluate.predictions import Predictions, contexts_of, predict_spans
 from qaprune.train.compute import Compute
 from qaprune.train.predict import predict_logits
@@ -37,13 +39,15 @@ class Holdout:
             "max_answer_tokens": self.max_answer_tokens
         }
 
-    def fit_threshold(self, model: nn.Module, compute: Compute) -> tuple[float, float]:
-        """(threshold, F1 in per cent at it) of a model."""
+    def fit(self, model: nn.Module, compute: Compute) -> dict[str, float]:
+        """A model's `threshold` and its `holdout_f1` in per cent; of NQ, `long_threshold` and
+        `holdout_long_f1` too."""
         logits = predict_logits(model, self.features, compute)
         spans = predict_spans(self.features, contexts_of(self.examples), logits, self.max_answer_tokens)
         if self.task == "squad2":
-            return squad2_threshold(self.examples, spans, self.features.meta["answerable"])
-        return nq_threshold(self.examples, spans)
+            threshold, f1 = squad2_threshold(self.examples, spans, self.features.meta["answerable"])
+            return {"threshold": threshold, "holdout_f1": round(f1, 4)}
+        return nq_thresholds(self.examples, spans)
 
 
 def squad2_threshold(
@@ -70,19 +74,13 @@ def class_weights(answerable: np.ndarray, share: float) -> np.ndarray:
     return np.where(answerable, share / found, (1 - share) / (1 - found))
 
 
-def nq_threshold(examples: Sequence[Example], spans: Predictions) -> tuple[float, float]:
-    """Maximise the short-answer F1 against the one annotation of each train example."""
-    right = []
-    for i, example in enumerate(examples):
-        document = document_context(example.context)
-        predicted = document.token_span(int(spans.start[i]), int(spans.end[i]))
-        gold = [document.token_span(a.start, a.start + len(a.text)) for a in example.answers]
-        right.append(predicted in gold)
-    side = nq.Side(
-        np.array([bool(example.answers) for example in examples]),
-        np.ones(len(examples), bool),
-        np.array(right, bool),
-        -spans.null_odds,
-    )
-    threshold = nq.choose_threshold(side)
-    return threshold, 100 * nq.f1_at(side, threshold)
+def nq_thresholds(examples: Sequence[NqExample], spans: Predictions) -> dict[str, float]:
+    """Maximise the F1 of short answers, and that of long ones, against the annotation of train examples."""
+    gold, found = annotated(examples), predicted(examples, spans)
+    scores = nq.score_questions(gold, found, lone_annotator=True)
+    fitted = {}
+    for prefix, side in (("", scores.short), ("long_", scores.long)):
+        threshold = nq.choose_threshold(side)
+        fitted[f"{prefix}threshold"] = threshold
+        fitted[f"holdout_{prefix}f1"] = round(100 * nq.f1_at(side, threshold), 4)
+    return fitted

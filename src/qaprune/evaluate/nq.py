@@ -77,7 +77,7 @@ def score_questions(
     check_ids(gold, predictions)
     long, short = [], []
     for identity, labels in gold.items():
-        votes = min(VOTES, len(labels)) if lone_annotator else VOTES
+        votes = max(1, min(VOTES, len(labels))) if lone_annotator else VOTES
         prediction = predictions[identity]
         long.append((*long_outcome(labels, prediction.label, votes), prediction.long_score))
         short.append((*short_outcome(labels, prediction.label, votes), prediction.short_score))
@@ -201,17 +201,6 @@ def official_metrics(scores: NqScores) -> dict[str, float]:
                 0.0 if at is None else float(precision[at])
             )
     return metrics
-
-
-def predict_long(
-    candidates: Sequence[Mapping[str, Any]], short_start_token: int, short_end_token: int
-) -> int:
-    """Index of the top-level candidate that contains the short span, tokens [start, end); -1: none."""
-    for i, candidate in enumerate(candidates):
-        inside = candidate["start_token"] <= short_start_token and short_end_token <= candidate["end_token"]
-        if inside and candidate.get("top_level", True):
-            return i
-    return -1
 
 
 def _running(flags: np.ndarray) -> np.ndarray:

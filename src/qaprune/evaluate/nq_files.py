@@ -89,7 +89,7 @@ def read_gold(paths: Sequence[Path | str]) -> tuple[dict[str, tuple[Label, ...]]
                 raise InputError(f"{where}: expected at least one annotation")
             if identity in gold:
                 repeated.append(identity)
-            gold[identity] = tuple(_annotation(entry, where) for entry in annotations)
+            gold[identity] = tuple(read_annotation(entry, where) for entry in annotations)
         if len(gold) + len(repeated) == before:
             raise InputError(f"{path}: empty data set, expected at least one example")
     return gold, repeated
@@ -142,7 +142,8 @@ def _identity(record: dict[str, Any], where: str) -> str:
     return value if isinstance(value, str) else str(expect(value, int, f"{where}: 'example_id'"))
 
 
-def _annotation(entry: Any, where: str) -> Label:
+def read_annotation(entry: Any, where: str) -> Label:
+    """What one annotator said, from the entry of an official file."""
     inside = f"{where}: annotation"
     long = _span(field(entry, "long_answer", dict, inside), f"{inside}: 'long_answer'")
     shorts = field(entry, "short_answers", list, inside)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from qaprune.data.examples import Example, open_text
-from qaprune.data.features import Features
-from qaprune.evaluate.decode import decode_windows
+from qaprune.data.features import Features, FlatLogits
+from qaprune.data.nq import ANSWER_TYPES
+from qaprune.evaluate.decode import decode_documents, decode_windows
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,8 @@ class Predictions:
     texts: list[str]
     score: np.ndarray
     null_score: np.ndarray
+    types: np.ndarray | None = None
+    """Of Natural Questions: the answer type of each, a number in `nq.ANSWER_TYPES` above null."""
 
     @property
     def null_odds(self) -> np.ndarray:
@@ -42,25 +45,36 @@ class Predictions:
 
 
 def predict_spans(
-    features: Features, contexts: Sequence[str], logits: np.ndarray, max_answer_tokens: int
+    features: Features, contexts: Sequence[str], logits: FlatLogits, max_answer_tokens: int
 ) -> Predictions:
-    """Decode logits [T, 2] along the features' tokens; `contexts` has one text a question."""
-    spans = decode_windows(
-        logits[:, 0],
-        logits[:, 1],
+    """Decode a model's logits over the features; `contexts` has one text a question."""
+    windows = (
+        logits.spans[:, 0],
+        logits.spans[:, 1],
         features.row_ptr,
         features.context_start,
         features.context_end,
         features.question_index,
         features.questions,
-        max_answer_tokens,
     )
+    types = None
+    if logits.types is None:
+        spans = decode_windows(*windows, max_answer_tokens)
+    else:
+        spans = decode_documents(*windows, _leads(features), max_answer_tokens)
+        types = 1 + logits.types[np.maximum(spans.window, 0), 1:].argmax(1)
     found = spans.window >= 0
     row = features.row_ptr[np.maximum(spans.window, 0)]
     start = np.where(found, features.char_start[row + np.maximum(spans.start_token, 0)], 0)
     end = np.where(found, features.char_end[row + np.maximum(spans.end_token, 0)], 0)
     texts = [context[a:b] for context, a, b in zip(contexts, start, end, strict=True)]
-    return Predictions(features.ids, start, end, texts, spans.score, spans.null_score)
+    return Predictions(features.ids, start, end, texts, spans.score, spans.null_score, types)
+
+
+def _leads(features: Features) -> np.ndarray:
+    """Which tokens are structure tokens; bool [T]."""
+    low, high = features.meta.get("structure_ids", (1, 0))
+    return (features.input_ids >= low) & (features.input_ids <= high)
 
 
 def save_predictions(path: Path, predictions: Predictions) -> None:
@@ -75,6 +89,8 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
                 "score": round(float(predictions.score[i]), 5),
                 "null_score": round(float(predictions.null_score[i]), 5),
             }
+            if predictions.types is not None:
+                row["type"] = ANSWER_TYPES[predictions.types[i]]
             out.write(json.dumps(row, ensure_ascii=False) + "\n")
 
 

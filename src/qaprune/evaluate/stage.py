@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from qaprune.data.examples import open_text, read_examples
+from qaprune.data.examples import open_text
 from qaprune.data.features import Features, load_features
-from qaprune.data.nq import Document, document_context, read_nq_records
+from qaprune.data.nq import NqExample
+from qaprune.data.prepared import read_examples
 from qaprune.evaluate import nq, nq_files, squad2
+from qaprune.evaluate.nq_answers import longest_candidates, predicted
 from qaprune.evaluate.predictions import Predictions, contexts_of, predict_spans, save_predictions
 from qaprune.models.checkpoint import read_variant
 from qaprune.models.cost import encoder_flops, kept_shares, parameters
@@ -35,14 +37,17 @@ class Squad2Gold:
     def __init__(self, path: Path):
         self.questions = {question.id: question for question in squad2.read_gold(path)}
 
-    def score(self, spans: Predictions, threshold: float) -> tuple[Row, np.ndarray]:
-        """The row's figures in per cent, and per question [questions, 3]: em, f1, has_answer."""
+    def score(self, spans: Predictions, thresholds: Row) -> tuple[Row, np.ndarray]:
+        """The row's figures in per cent, and per question [questions, 3]: em, f1, has_answer.
+
+        `thresholds` has the checkpoint's `threshold`.
+        """
         gold = [self.questions[identity] for identity in spans.ids]
         answered_em, answered_f1 = squad2.score_questions(
             gold, dict(zip(spans.ids, spans.texts, strict=True))
         )
         answerable = squad2.has_answer(gold)
-        nulls = spans.null_odds > threshold
+        nulls = spans.null_odds > thresholds["threshold"]
         em = squad2.with_nulls(answered_em, answerable, nulls)
         f1 = squad2.with_nulls(answered_f1, answerable, nulls)
         totals = squad2.summarise(gold, em, f1)
@@ -59,47 +64,40 @@ class Squad2Gold:
 
 
 class NqGold:
-    """Dev gold of Natural Questions: annotations, and each document's way back to its tokens."""
+    """Dev gold of Natural Questions, and the documents that predictions point into."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, examples: Sequence[NqExample]):
         self.labels, _ = nq_files.read_gold([path])
-        self.documents: dict[str, tuple[Document, list[dict[str, Any]]]] = {}
-        for _, record in read_nq_records(path):
-            document = document_context(record["document_text"])
-            self.documents[str(record["example_id"])] = (document, record["long_answer_candidates"])
+        self.examples = examples
 
-    def predictions(self, spans: Predictions) -> dict[str, nq_files.Prediction]:
-        """Short spans as document tokens, and the top-level candidates that hold them."""
-        found = {}
-        for i, identity in enumerate(spans.ids):
-            document, candidates = self.documents[identity]
-            score = float(-spans.null_odds[i])
-            if spans.texts[i]:
-                first, last = document.token_span(int(spans.start[i]), int(spans.end[i]))
-                candidate = nq.predict_long(candidates, first, last)
-                long = nq_files.NULL_SPAN
-                if candidate >= 0:
-                    tokens = candidates[candidate]
-                    long = nq_files.Span(start_token=tokens["start_token"], end_token=tokens["end_token"])
-                label = nq_files.Label(long, (nq_files.Span(start_token=first, end_token=last),))
-            else:
-                label = nq_files.Label()
-            found[identity] = nq_files.Prediction(identity, label, score, score)
-        return found
+    def score(self, spans: Predictions, thresholds: Row) -> tuple[Row, np.ndarray]:
+        """The row's figures in per cent, and per question [questions, 3]: tp, n_pred, n_gold (short).
 
-    def score(self, spans: Predictions, threshold: float) -> tuple[Row, np.ndarray]:
-        """The row's figures in per cent, and per question [questions, 3]: tp, n_pred, n_gold (short)."""
-        gold = {identity: self.labels[identity] for identity in spans.ids}
-        scores = nq.score_questions(gold, self.predictions(spans))
+        `thresholds` has the checkpoint's `threshold` and, for long answers, `long_threshold`.
+        """
+        return self._score(predicted(self.examples[: len(spans.ids)], spans), thresholds)
+
+    def longest(self, questions: int) -> tuple[Row, np.ndarray]:
+        """The same of the question-blind answer to the first `questions` questions."""
+        found = longest_candidates(self.examples[:questions])
+        return self._score(found, {"threshold": 0.0, "long_threshold": 0.0})
+
+    def _score(self, found: dict[str, nq_files.Prediction], thresholds: Row) -> tuple[Row, np.ndarray]:
+        scores = nq.score_questions({identity: self.labels[identity] for identity in found}, found)
         short = scores.short
-        kept = short.has_pred & (-short.score <= threshold)
+        kept = short.has_pred & (-short.score <= thresholds["threshold"])
         row = {
-            "f1": 100 * nq.f1_at(short, threshold),
+            "f1": 100 * nq.f1_at(short, thresholds["threshold"]),
             "f1_best": 100 * nq.best(nq.rank(short)).f1,
-            "long_f1": 100 * nq.f1_at(scores.long, threshold),
+            "long_f1": 100 * nq.f1_at(scores.long, thresholds["long_threshold"]),
             "long_f1_best": 100 * nq.best(nq.rank(scores.long)).f1,
         }
         return row, np.stack([short.is_correct & kept, kept, short.has_gold], 1).astype(float)
+
+    def save(self, path: Path, spans: Predictions) -> None:
+        """Write the predictions as the official script reads them."""
+        found = predicted(self.examples[: len(spans.ids)], spans)
+        nq_files.write_predictions(path, found.values())
 
 
 def evaluate(
@@ -109,7 +107,9 @@ def evaluate(
     compute = start(spec["compute"], spec["run"]["seed"])
     dev = load_features(inputs["features"] / "dev.safetensors")
     examples = list(read_examples(inputs["dev"]))
-    gold = Squad2Gold(inputs["gold"]) if spec["task"] == "squad2" else NqGold(inputs["gold"])
+    gold: Squad2Gold | NqGold = (
+        Squad2Gold(inputs["gold"]) if spec["task"] == "squad2" else NqGold(inputs["gold"], examples)
+    )
     sample = min(spec["dev_questions"] or dev.questions, dev.questions)
     head = dev.head(sample)
     shared = {
@@ -122,9 +122,12 @@ def evaluate(
     with open_text(out / "questions.csv.gz", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(QUESTION_COLUMNS[spec["task"]])
-        row, per_question = gold.score(_all_null(head), -1.0)
-        rows["no-answer"] = shared | row | {"variant": "no-answer", "f1_best": None}
-        _write_questions(writer, "no-answer", head, per_question)
+        blind = {"no-answer": gold.score(_all_null(head), {"threshold": -1.0, "long_threshold": -1.0})}
+        if isinstance(gold, NqGold):
+            blind["longest_candidate"] = gold.longest(sample)
+        for key, (row, per_question) in blind.items():
+            rows[key] = shared | row | {"variant": key, "f1_best": None, "long_f1_best": None}
+            _write_questions(writer, key, head, per_question)
         for key, folder in inputs["variants"].items():
             model = load_variant(folder, inputs["variants"]["teacher"], compute.attention)
             variant = read_variant(folder)
@@ -133,10 +136,12 @@ def evaluate(
             logits = predict_logits(model, features, compute)
             contexts = contexts_of(examples[: features.questions])
             spans = predict_spans(features, contexts, logits, spec["max_answer_tokens"])
-            save_predictions(out / "predictions" / f"{key.replace('/', '.')}.jsonl.gz", spans)
-            threshold = variant["threshold"]
-            row, per_question = gold.score(_first(spans, sample), threshold)
-            full = gold.score(spans, threshold)[0] if whole and sample < dev.questions else {}
+            name = key.replace("/", ".")
+            save_predictions(out / "predictions" / f"{name}.jsonl.gz", spans)
+            if isinstance(gold, NqGold):
+                gold.save(out / "predictions" / f"{name}.official.json.gz", spans)
+            row, per_question = gold.score(_first(spans, sample), variant)
+            full = gold.score(spans, variant)[0] if whole and sample < dev.questions else {}
             shape = model_shape(model)
             rows[key] = (
                 shared
@@ -164,7 +169,8 @@ def _all_null(features: Features) -> Predictions:
 
 def _first(spans: Predictions, count: int) -> Predictions:
     parts = (spans.ids, spans.start, spans.end, spans.texts, spans.score, spans.null_score)
-    return Predictions(*(part[:count] for part in parts))
+    types = None if spans.types is None else spans.types[:count]
+    return Predictions(*(part[:count] for part in parts), types)
 
 
 def _write_questions(writer: Any, key: str, features: Features, per_question: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from qaprune.gate.gates import gated
 from qaprune.gate.registry import GateTask
-from qaprune.train.losses import span_loss
+from qaprune.train.losses import task_loss
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def gate_gradients(task: GateTask) -> Iterator[GateGradients]:
             hidden = torch.ones(size, shape.hidden, device=device, requires_grad=task.hidden)
             gates.set(heads, ff, hidden if task.hidden else None)
             # Summed over the batch, so that the gradient of an example's own gates is that example's.
-            loss = span_loss(model, batch) * size
+            loss = task_loss(model, batch) * size
             found = torch.autograd.grad(loss, heads + ff + [hidden] * task.hidden)
             by_kind = {
                 "heads": torch.stack(found[: shape.layers], 1),

@@ -13,7 +13,7 @@ from qaprune.gate.gates import Gates, gated
 from qaprune.gate.magnitude import Magnitude
 from qaprune.gate.registry import KINDS, GateTask, Scores
 from qaprune.train.loop import make_optimizer, schedule, training_loss
-from qaprune.train.losses import span_logits
+from qaprune.train.losses import batch_logits
 
 
 class JointGates(Protocol):
@@ -65,7 +65,7 @@ def train_jointly(task: GateTask, joint: JointGates, name: str) -> Scores:
                 values = getattr(gates, kind)
                 setattr(gates, kind, values * part if kind == "hidden" else _times(values, part))
             with task.autocast():
-                logits = span_logits(model, batch)
+                logits = batch_logits(model, batch)
             loss = loss_of(logits, batch) + joint.penalty(progress)
             if not torch.isfinite(loss):
                 raise InputError(f"{name}: loss is not a number after {tokens:,} tokens")

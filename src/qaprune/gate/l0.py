@@ -32,7 +32,7 @@ class L0:
 
         from qaprune.gate.gates import gated
         from qaprune.gate.l0_gates import L0Gates
-        from qaprune.train.losses import span_loss
+        from qaprune.train.losses import task_loss
 
         model, settings = task.model, task.settings
         model.eval().requires_grad_(False)
@@ -45,9 +45,9 @@ class L0:
                 batch = next(batches)
                 learnt.before(gates)
                 with task.autocast():
-                    task_loss = span_loss(model, batch)
+                    loss = task_loss(model, batch)
                 fallen = min(1.0, (step + 1) / max(1, settings["warmup"] * steps))
-                loss = task_loss + learnt.penalty_at(fallen)
+                loss = loss + learnt.penalty_at(fallen)
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()

@@ -67,6 +67,7 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
     from qaprune.models.encoder import load_model
     from qaprune.train.batches import train_batches
     from qaprune.train.compute import start
+    from qaprune.train.predict import load_logits
 
     compute = start(spec["compute"], task.seed)
     train = load_features(inputs["features"] / "train.safetensors")
@@ -75,7 +76,7 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
     training = spec.get("training")
     logits = None
     if training and "temperature" in training:
-        logits = load_file(inputs["teacher"] / "logits.safetensors")["logits"]
+        logits = load_logits(inputs["teacher"] / "logits.safetensors")
 
     def batches(tokens: int, windows: int | None, seed: int):
         return train_batches(train, tokens, seed, compute.device, windows, logits)

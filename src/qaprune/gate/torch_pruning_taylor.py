@@ -54,7 +54,7 @@ def _importances(task: GateTask) -> Scores:
 
     import numpy as np
 
-    from qaprune.train.losses import span_loss
+    from qaprune.train.losses import task_loss
 
     model = deepcopy(task.model).requires_grad_(True)
     # Its graph is built from the operations of a pass: fused attention would be one that it does not know.
@@ -62,7 +62,7 @@ def _importances(task: GateTask) -> Scores:
     model.eval()
     windows = tokens = 0
     for batch in task.batches(task.settings["batch_tokens"], task.settings["windows"], task.seed):
-        span_loss(model, batch).backward()
+        task_loss(model, batch).backward()
         windows += len(batch["input_ids"])
         tokens += int(batch["attention_mask"].sum())
     heads, ff = graph_importances(model)

@@ -10,8 +10,8 @@ from torch import nn
 from qaprune.gate.gates import gated
 from qaprune.models import steps
 from qaprune.models.cost import head_flops, unit_flops
-from qaprune.models.encoder import encoder_layers, model_shape
-from qaprune.train.losses import gold_loss, mask_padding, model_inputs
+from qaprune.models.encoder import encoder_layers, heads_of, model_shape
+from qaprune.train.losses import gold_loss, masked_logits, model_inputs
 
 
 class Without:
@@ -82,5 +82,7 @@ class Without:
         return self._loss_of(steps.run_layers(self.model, self.at + 1, hidden, self.start))
 
     def _loss_of(self, hidden: torch.Tensor) -> float:
-        logits = self.model.qa_outputs(hidden).movedim(-1, 0)
-        return gold_loss(mask_padding(logits, self.batch), self.batch).item()
+        heads = heads_of(self.model)
+        spans = heads["spans"](hidden).movedim(-1, 0)
+        types = heads["types"](hidden[:, 0]) if "types" in heads else None
+        return gold_loss(masked_logits(spans, types, self.batch), self.batch).item()

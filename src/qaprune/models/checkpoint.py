@@ -17,16 +17,17 @@ def save_checkpoint(
     model: nn.Module,
     out: Path,
     tokenizer: Path,
-    threshold: float,
     windows: dict[str, int],
     variant: dict[str, Any],
 ) -> None:
     """Save as a Hugging Face folder; `variant.json` beside it holds the row's facts so far.
 
-    Threshold and windows (length, stride, max_answer_tokens) go into `config.json`: who answers with the
-    checkpoint reads contexts as they were read when the threshold was chosen.
+    Its thresholds and the windows (length, stride, max_answer_tokens) go into `config.json`: who answers
+    with the checkpoint reads contexts as they were read when the threshold was chosen.
     """
-    model.config.no_answer_threshold = threshold
+    model.config.no_answer_threshold = variant["threshold"]
+    if "long_threshold" in variant:
+        model.config.long_answer_threshold = variant["long_threshold"]
     model.config.qa_windows = windows
     model.to("cpu").save_pretrained(out)
     copy_tokenizer(tokenizer, out)

@@ -26,7 +26,8 @@ def unit_flops(shape: EncoderShape, length: int) -> int:
 def encoder_flops(shape: EncoderShape, length: int) -> int:
     """FLOPs of all matrix products of the encoder and the span head on one window.
 
-    Left out, as is usual: embeddings, LayerNorm, softmax, activations, biases.
+    Left out, as is usual: embeddings, LayerNorm, softmax, activations, biases; and the head for answer
+    types, which reads a single token.
     """
     layers = sum(shape.heads) * head_flops(shape, length) + sum(shape.ff) * unit_flops(shape, length)
     return layers + 4 * length * shape.hidden

@@ -86,14 +86,23 @@ def hidden_readers(model: nn.Module) -> list[list[nn.Module]]:
     for layer in encoder_layers(model):
         attention = layer.attention.self
         readers += [[attention.query, attention.key, attention.value], [layer.intermediate.dense]]
-    return [*readers, [model.qa_outputs]]
+    return [*readers, list(heads_of(model).values())]
+
+
+def heads_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The projections that read the encoder's output: spans, and answer types where the model has them."""
+    found = {"spans": model.qa_outputs}
+    if getattr(model, "answer_type_outputs", None) is not None:
+        found["types"] = model.answer_type_outputs
+    return found
 
 
 _HIDDEN_AXES = {
     0: ("LayerNorm.weight", "LayerNorm.bias", "output.dense.weight", "output.dense.bias"),
     1: (
         "_embeddings.weight",
-        *("query.weight", "key.weight", "value.weight", "intermediate.dense.weight", "qa_outputs.weight"),
+        *("query.weight", "key.weight", "value.weight", "intermediate.dense.weight"),
+        *("qa_outputs.weight", "answer_type_outputs.weight"),
     ),
 }
 

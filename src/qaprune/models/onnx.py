@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qaprune.models.encoder import heads_of
+
 if TYPE_CHECKING:
     import torch
     from torch import nn
@@ -29,21 +31,27 @@ def input_names(model: nn.Module) -> list[str]:
     return ["input_ids", "attention_mask", *segments]
 
 
+def output_names(model: nn.Module) -> list[str]:
+    """What the model puts out: start and end logits, and answer types where it tells them apart."""
+    types = ["answer_type_logits"] if "types" in heads_of(model) else []
+    return ["start_logits", "end_logits", *types]
+
+
 def write_onnx(model: nn.Module, path: Path) -> None:
-    """Write one graph of any batch and length: PyTorch's inputs in, start_logits and end_logits out."""
+    """Write one graph of any batch and length: PyTorch's inputs in, its logits out, by their names."""
     import torch
     from torch import nn
 
-    names = input_names(model)
+    names, outputs = input_names(model), output_names(model)
 
     class Logits(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        def forward(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
             output = self.model(**dict(zip(names, inputs, strict=True)))
-            return output.start_logits, output.end_logits
+            return tuple(output[name] for name in outputs)
 
     axes = {0: torch.export.Dim("batch"), 1: torch.export.Dim("length")}
     example = tuple(torch.ones(2, 17, dtype=torch.long) for _ in names)
@@ -61,7 +69,7 @@ def write_onnx(model: nn.Module, path: Path) -> None:
                 dynamo=True,
                 dynamic_shapes=(tuple(axes for _ in names),),
                 input_names=names,
-                output_names=["start_logits", "end_logits"],
+                output_names=outputs,
                 external_data=weights > LARGE,
                 verbose=False,
             )

@@ -1,12 +1,15 @@
 """Dense question-answering models with a width of its own in each layer, and a hidden width.
 
 transformers 5 dropped `prune_heads`; these subclasses of the stock models build every layer at the width
-that `config.json` states, so a pruned checkpoint is an ordinary Hugging Face checkpoint. A closed
+that `config.json` states, so a pruned checkpoint is an ordinary Hugging Face checkpoint. With
+`answer_types` they have a second head, on the first token (Alberti, Lee and Collins 2019). A closed
 sub-layer loses its matrix products, its output bias and LayerNorm stay: that is what its gates at zero
 compute.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -16,8 +19,17 @@ from transformers import (
     BertForQuestionAnswering,
     RobertaForQuestionAnswering,
 )
+from transformers.modeling_outputs import QuestionAnsweringModelOutput
+from transformers.utils import can_return_tuple
 
 from qaprune.models.pruned_config import PrunedBertConfig, PrunedRobertaConfig
+
+
+@dataclass
+class AnswerOutput(QuestionAnsweringModelOutput):
+    """What a model with answer types puts out; `answer_type_logits` [batch, types] of the first token."""
+
+    answer_type_logits: torch.Tensor | None = None
 
 
 class NoHeads(nn.Module):
@@ -86,7 +98,42 @@ class _PrunedLayers:
         widths = zip(layers, config.heads_per_layer, config.ff_per_layer, strict=True)
         for layer, heads, ff in widths:
             resize_layer(layer, config.hidden_width, heads, ff)
+        if config.answer_types:
+            self.answer_type_outputs = nn.Linear(config.hidden_width, config.answer_types)
         self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        token_type_ids: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        start_positions: torch.Tensor | None = None,
+        end_positions: torch.Tensor | None = None,
+        **kwargs: object,
+    ) -> QuestionAnsweringModelOutput:
+        """As the stock model; one with answer types puts those out too, and computes no loss."""
+        inputs = {
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "position_ids": position_ids,
+            "inputs_embeds": inputs_embeds,
+        }
+        if not self.config.answer_types:
+            positions = {"start_positions": start_positions, "end_positions": end_positions}
+            return super().forward(input_ids, **inputs, **positions, **kwargs)
+        base = getattr(self, self.base_model_prefix)
+        outputs = base(input_ids, return_dict=True, **inputs, **kwargs)
+        start, end = self.qa_outputs(outputs[0]).split(1, dim=-1)
+        return AnswerOutput(
+            start_logits=start.squeeze(-1).contiguous(),
+            end_logits=end.squeeze(-1).contiguous(),
+            answer_type_logits=self.answer_type_outputs(outputs[0][:, 0]),
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
 
 
 class PrunedBertForQuestionAnswering(_PrunedLayers, BertForQuestionAnswering):

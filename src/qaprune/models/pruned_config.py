@@ -32,6 +32,13 @@ class PrunedWidths:
             if not all(0 <= width <= most for width in widths):
                 raise ValueError(f"config.json: {key}: expected widths between 0 and {most}, got {widths}")
 
+    def validate_answer_types(self) -> None:
+        """Answer types are counted; none or one would leave nothing to choose."""
+        if self.answer_types == 1 or self.answer_types < 0:
+            raise ValueError(
+                f"config.json: answer_types: expected 0 or more than 1, got {self.answer_types}"
+            )
+
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.heads_per_layer is None:
@@ -47,9 +54,11 @@ class PrunedBertConfig(PrunedWidths, BertConfig):
     """BERT whose layers differ in their number of heads and of feed-forward units.
 
     `hidden_width` is the width of the residual stream. `hidden_size`, `num_attention_heads` and
-    `intermediate_size` keep the unpruned model's counts: a head is as wide as it was. `no_answer_threshold`
-    is the null-score margin above which the answer is "none", chosen on the train hold-out in windows as
-    `qa_windows` says (length, stride and longest answer, in tokens).
+    `intermediate_size` keep the unpruned model's counts: a head is as wide as it was. `answer_types` is how
+    many the model tells apart (Natural Questions: null, yes, no, short, long), 0 for spans alone; an
+    unpruned model that does is of this type too. `no_answer_threshold` is the null-score margin above which
+    the answer is "none", chosen on the train hold-out in windows as `qa_windows` says (length, stride and
+    longest answer, in tokens); `long_answer_threshold` the same for long answers.
     """
 
     model_type = "pruned_bert"
@@ -57,7 +66,9 @@ class PrunedBertConfig(PrunedWidths, BertConfig):
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
     hidden_width: int | None = None
+    answer_types: int = 0
     no_answer_threshold: float | int = 0.0
+    long_answer_threshold: float | int = 0.0
     qa_windows: dict[str, int] | None = None
 
 
@@ -70,5 +81,7 @@ class PrunedRobertaConfig(PrunedWidths, RobertaConfig):
     heads_per_layer: list[int] | None = None
     ff_per_layer: list[int] | None = None
     hidden_width: int | None = None
+    answer_types: int = 0
     no_answer_threshold: float | int = 0.0
+    long_answer_threshold: float | int = 0.0
     qa_windows: dict[str, int] | None = None

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qaprune.data.examples import Example, read_examples
-from qaprune.data.features import WindowSettings, batch_inputs, featurise, load_tokenizer
+from qaprune.data.examples import Example
+from qaprune.data.features import FlatLogits, batch_inputs
+from qaprune.data.prepared import read_examples
+from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
 from qaprune.profile.inputs import BATCHES_A_CELL
@@ -60,6 +62,7 @@ class Service:
         features = featurise(examples, self._tokenizer, self._architecture, self._windows, labels=False)
         lengths = features.lengths()
         logits = np.empty((len(features.input_ids), 2), np.float32)
+        types = []
         for first in range(0, features.windows, batch):
             rows = np.arange(first, min(first + batch, features.windows))
             filled = np.resize(rows, batch)
@@ -68,7 +71,10 @@ class Service:
             tokens = slice(features.row_ptr[first], features.row_ptr[rows[-1] + 1])
             for side, values in enumerate((output.start_logits, output.end_logits)):
                 logits[tokens, side] = values.float().cpu().numpy()[: len(rows)][real]
-        spans = predict_spans(features, contexts_of(examples), logits, self._max_answer_tokens)
+            if getattr(output, "answer_type_logits", None) is not None:
+                types.append(output.answer_type_logits.float().cpu().numpy()[: len(rows)])
+        found = FlatLogits(logits, np.concatenate(types) if types else None)
+        spans = predict_spans(features, contexts_of(examples), found, self._max_answer_tokens)
         return spans.answers(threshold)
 
 

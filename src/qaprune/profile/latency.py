@@ -63,7 +63,13 @@ def latency(
         windows = load_features(inputs["features"] / "dev.safetensors")
         batches = timed_batches(windows, cell["batch"], cell["length"], spec["seed"], device)
         untrained = Untrained(
-            inputs["encoder"], "uniform", (), spec["seed"], spec["backend"], cell["length"]
+            inputs["encoder"],
+            "uniform",
+            (),
+            spec["seed"],
+            spec["backend"],
+            cell["length"],
+            windows.meta.get("vocabulary"),
         )
         full = untrained.loaders(device)["teacher"]()
         shape = model_shape(full)

@@ -158,7 +158,8 @@ def trained_loaders(variants: Mapping[str, Path], backend: str) -> dict[str, Loa
 class Untrained:
     """Models with initial weights: a teacher of the encoder's shape, and its cuts by a criterion.
 
-    Time does not hang on what the weights are. The criterion must need no model.
+    Time does not hang on what the weights are. The criterion must need no model. `vocabulary`: how many
+    tokens the timed windows use, where structure tokens make them more than the encoder has.
     """
 
     encoder: Path
@@ -167,6 +168,7 @@ class Untrained:
     seed: int
     backend: str
     length: int
+    vocabulary: int | None = None
 
     def loaders(self, device: str) -> dict[str, Loader]:
         """The teacher and its cuts, built on the device from one set of weights."""
@@ -198,15 +200,20 @@ class Untrained:
         import torch
         from transformers import AutoConfig, AutoModelForQuestionAnswering
 
+        from qaprune.data.nq import ANSWER_TYPES
         from qaprune.models.encoder import read_config
+        from qaprune.models.rebuild import with_answer_types
 
         read_config(self.encoder)
         torch.manual_seed(self.seed)
         config = AutoConfig.from_pretrained(self.encoder, local_files_only=True)
         with torch.device(device):
-            return AutoModelForQuestionAnswering.from_config(
+            model = AutoModelForQuestionAnswering.from_config(
                 config, dtype=torch.float32, attn_implementation=self.backend
             )
+        if self.vocabulary is None:
+            return model
+        return with_answer_types(model.to("cpu"), len(ANSWER_TYPES), self.vocabulary, self.seed).to(device)
 
     def _mask(self, model: nn.Module, budget: str) -> Any:
         from qaprune.budget import parse_budget

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
-from qaprune.models.onnx import input_names, missing_packages, write_onnx
+from qaprune.models.onnx import input_names, missing_packages, output_names, write_onnx
 from qaprune.profile.settings import Setting
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class OnnxPass:
         with torch.inference_mode(False):
             model = deepcopy(model)
             model.set_attn_implementation("eager")
-        self._names = input_names(model)
+        self._names, self._outputs = input_names(model), output_names(model)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = torch.get_num_threads(), 1
         # Threads that spin on after a pass would slow down whatever is timed next.
@@ -59,9 +59,7 @@ class OnnxPass:
         import torch
 
         found = self._session.run(None, {name: inputs[name].numpy() for name in self._names})
-        return SimpleNamespace(
-            **dict(zip(("start_logits", "end_logits"), map(torch.from_numpy, found), strict=True))
-        )
+        return SimpleNamespace(**dict(zip(self._outputs, map(torch.from_numpy, found), strict=True)))
 
 
 def quantised(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,10 @@ def profile_run(
     backend = next((name for name in spec["backend"] if name in ("eager", "sdpa")), "sdpa")
     untrained = _untrained(spec, variants, encoder, backend)
     with torch_threads(spec["threads"]), torch.inference_mode(), open_gpu(device) as gpu:
-        loaders = untrained.loaders(device) if untrained else trained_loaders(variants, backend)
         windows = load_features(features)
+        if untrained:
+            untrained = replace(untrained, vocabulary=windows.meta.get("vocabulary"))
+        loaders = untrained.loaders(device) if untrained else trained_loaders(variants, backend)
         if untrained:
             windows = pack_windows(windows, max(cell["length"] for cell in spec["cells"]))
         service = None

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from qaprune.models.encoder import encoder_layers, ff_output, head_output, hidden_axis, model_shape
+from qaprune.models.rebuild import empty_like, put_in_place
 from qaprune.prune.mask import Mask
 
 
@@ -16,23 +17,12 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
     Survivors' fractional values are folded into their output weights, so the sliced model's logits equal
     the masked model's. Works on stock and on already pruned models, in the model's own dtype.
     """
-    from qaprune.models import pruned, pruned_config
-
     shape = model_shape(model)
     mask.check(shape)
     heads, ff = mask.widths()
     hidden = shape.hidden if mask.hidden is None else int(np.count_nonzero(mask.hidden))
-    kind = {"bert": "Bert", "roberta": "Roberta"}[model.base_model_prefix]
-    stock = model.config.to_dict()
-    for key in ("model_type", "architectures", "auto_map"):
-        stock.pop(key, None)
-    config_class = getattr(pruned_config, f"Pruned{kind}Config")
     widths = {"heads_per_layer": list(heads), "ff_per_layer": list(ff), "hidden_width": hidden}
-    config = config_class(**stock | widths)
-    config._attn_implementation = model.config._attn_implementation
-    # Built on the meta device: every weight is put in place below, none needs an initial value.
-    with torch.device("meta"):
-        smaller = getattr(pruned, f"Pruned{kind}ForQuestionAnswering")(config)
+    smaller = empty_like(model, **widths)
     state = {name: weight.detach() for name, weight in model.state_dict().items()}
     layers = encoder_layers(model)
     prefix = next(name for name, module in model.named_modules() if module is layers)
@@ -45,9 +35,7 @@ def slice_model(model: nn.Module, mask: Mask) -> nn.Module:
             weight = _narrowed(name, weight, mask.hidden)
         # Row-major: a view keeps its strides, and a reloaded checkpoint would compute other last bits.
         weights[name] = weight.clone(memory_format=torch.contiguous_format)
-    smaller.load_state_dict(weights, assign=True)
-    _fill_buffers(smaller, model)
-    return smaller.train(model.training)
+    return put_in_place(smaller, weights, model)
 
 
 def _sliced_layer(
@@ -88,12 +76,3 @@ def _narrowed(name: str, weight: torch.Tensor, hidden: np.ndarray) -> torch.Tens
 def _folded(dense: nn.Module, columns: torch.Tensor, scale: torch.Tensor) -> torch.Tensor:
     weight = dense.weight.detach()[:, columns]
     return weight * scale.to(weight)
-
-
-def _fill_buffers(smaller: nn.Module, model: nn.Module) -> None:
-    """Non-persistent buffers (position ids) are in no state dict: take them from the original."""
-    buffers = dict(model.named_buffers())
-    for name, buffer in smaller.named_buffers():
-        if buffer.is_meta:
-            owner = smaller.get_submodule(name.rpartition(".")[0])
-            owner.register_buffer(name.rpartition(".")[2], buffers[name].clone(), persistent=False)

@@ -88,7 +88,6 @@ def prune(
         metadata = {"criterion": spec["criterion"], "budget": budget.name, "draw": str(draw)}
         save_mask(out / "masks" / f"{draw}.safetensors", mask, metadata)
         smaller = slice_model(teacher, mask)
-        threshold, f1 = holdout.fit_threshold(smaller, compute)
         asked = {"speedup_asked": budget.limit} if budget.kind == SPEEDUP else {}
         if budget.timed and "mask" not in inputs:
             asked["speedup_predicted"] = round(costs.full / costs.of(*mask.widths()), 4)
@@ -97,8 +96,7 @@ def prune(
             "criterion": spec["criterion"],
             "budget": budget.name,
             "draw": draw,
-            "holdout_f1": round(f1, 4),
-            "threshold": threshold,
+            **holdout.fit(smaller, compute),
             "gate_seconds": gate.get("gate_seconds"),
             "gate_passes": gate.get("gate_passes"),
             "gate_tokens": gate.get("gate_tokens"),
@@ -108,8 +106,8 @@ def prune(
             (out / "draws" / str(draw)).mkdir()
             write_variant(out / "draws" / str(draw), variant)
         else:
-            save_checkpoint(smaller, out, inputs["teacher"], threshold, holdout.windows, variant)
-        found.append(f1)
+            save_checkpoint(smaller, out, inputs["teacher"], holdout.windows, variant)
+        found.append(variant["holdout_f1"])
     widths = " ".join(f"{h}/{f}" for h, f in zip(*masks[0].widths(), strict=True))
     if masks[0].hidden is not None:
         widths += f", {np.count_nonzero(masks[0].hidden)} of {shape.hidden} hidden dimensions"

@@ -24,14 +24,14 @@ COLUMNS = tuple(
         ("model", "", "name of the model in the config"),
         ("dataset", "", "name of the data set in the config"),
         ("seed", "", "seed of the run (training, gates, masks)"),
-        ("criterion", "", "what chose the parts to remove; empty for no-answer, teacher and teacher+"),
+        ("criterion", "", "what chose the parts to remove; empty for the rows without one"),
         ("budget", "", "what may stay: shares (h50-f40), params60, flops50, x2.0 or ms8 (docs/method.md)"),
         ("draw", "", "which random mask, from 0; only draw 0 is recovered and timed"),
         (
             "variant",
             "",
-            "no-answer, teacher, teacher+ (teacher with the recovery's extra steps), pruned, retrained or "
-            "distilled",
+            "no-answer, longest_candidate (NQ: the longest part, whatever is asked), teacher, teacher+ "
+            "(teacher with the recovery's extra steps), pruned, retrained or distilled",
         ),
         ("f1", "points", "F1 on dev at the threshold chosen on the train hold-out; NQ: short-answer F1"),
         ("f1_low", "points", "lower end of its 95 % interval (paragraphs or documents resampled)"),

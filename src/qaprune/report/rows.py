@@ -36,7 +36,9 @@ COPIED = (
 )
 """Columns that `evaluate` hands through from the stages before it."""
 STEPS = ("pruned", "retrained", "distilled")
-FIXED_VARIANTS = ("no-answer", "teacher", "teacher+")
+BLIND = ("no-answer", "longest_candidate")
+"""Rows that read no question: nothing of them is timed."""
+FIXED_VARIANTS = (*BLIND, "teacher", "teacher+")
 
 
 def build_rows(runs: list[Run], resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
@@ -62,7 +64,7 @@ def run_rows(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
         row["questions"] = run.questions
         if samples:
             row |= _quality(run, key, reference, samples)
-        if key != "no-answer":
+        if key not in BLIND:
             windows = row["windows_per_question"]
             measured = headline_columns(run.timings, key, windows, resamples, seed)
             row |= {name: value for name, value in measured.items() if name in row}
@@ -100,7 +102,7 @@ def _quality(run: Run, key: str, reference: str, samples: dict[str, np.ndarray])
     f1 = run.variants[key]["f1"]
     low, high = percentile_interval(samples[key])
     row: Row = {"f1_low": low, "f1_high": high}
-    if key == "no-answer":
+    if key in BLIND:
         return row
     best = run.variants[reference]["f1"]
     row |= {"reference": reference, "delta_f1": f1 - best}

@@ -9,6 +9,7 @@ import textwrap
 from qaprune.report.columns import MATRIX_NAMES, NAMES, Row
 from qaprune.report.published import DATASET, PUBLISHED
 from qaprune.report.rows import (
+    BLIND,
     draws_of,
     mean_and_spread,
     name_of,
@@ -254,7 +255,7 @@ def _reasons(group: list[Row]) -> list[str]:
         name += ", masks after the first" if several else ""
         for reason in reasons:
             found.setdefault(reason, []).append(name)
-        if row["variant"] != "no-answer" and NOT_TIMED not in reasons:
+        if row["variant"] not in BLIND and NOT_TIMED not in reasons:
             timed.add(name)
     return [
         reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"

@@ -29,7 +29,9 @@ class Answer:
 
     `text` is `context[start:end]`, empty with start and end None where there is none. `score` is the best
     span's start logit plus end logit, `null_score` that sum at the first token, lowest over the windows;
-    the answer is none where `null_score - score` exceeds the threshold.
+    the answer is none where `null_score - score` exceeds the threshold. A model trained on Natural
+    Questions says what it takes the answer for (yes, no, short, long): the text is then "yes" or "no", or
+    the span, of a long answer where it begins.
     """
 
     text: str
@@ -37,6 +39,7 @@ class Answer:
     end: int | None
     score: float
     null_score: float
+    answer_type: str | None = None
 
 
 class Answerer:
@@ -65,7 +68,9 @@ class Answerer:
     def answer_many(self, questions: Sequence[tuple[str, str]]) -> list[Answer]:
         """Answers to (question, context) pairs, batched; a context of several questions is read once."""
         from qaprune.data.examples import Example
-        from qaprune.data.features import WindowSettings, featurise
+        from qaprune.data.nq import ANSWER_TYPES
+        from qaprune.data.structure import structure_token
+        from qaprune.data.windows import Featuriser, WindowSettings
         from qaprune.evaluate.predictions import predict_spans
         from qaprune.train.predict import predict_logits
 
@@ -75,28 +80,34 @@ class Answerer:
             for name, text in zip(("question", "context"), pair, strict=True):
                 if not isinstance(text, str) or not text.strip():
                     raise InputError(f"{name} {number + 1}: expected text, got {text!r}")
+        joint = bool(getattr(self.model.config, "answer_types", 0))
+        # Such a model has never seen a text that no structure token leads.
+        lead = structure_token("Paragraph", 1) + " " if joint else ""
+        contexts = [lead + context for _, context in questions]
         examples = [
             Example(str(number), question, context, "", "")
-            for number, (question, context) in enumerate(questions)
+            for number, ((question, _), context) in enumerate(zip(questions, contexts, strict=True))
         ]
         settings = {name: value for name, value in self.windows.items() if name != "max_answer_tokens"}
-        features = featurise(
-            examples, self._tokenizer, self._architecture, WindowSettings(**settings), labels=False
+        featuriser = Featuriser(
+            self._tokenizer, self._architecture, WindowSettings(**settings), labels=False, structure=joint
         )
+        features = featuriser(examples)
         logits = predict_logits(self.model, features, self._compute)
-        spans = predict_spans(
-            features, [context for _, context in questions], logits, self.windows["max_answer_tokens"]
-        )
+        spans = predict_spans(features, contexts, logits, self.windows["max_answer_tokens"])
         answers = []
         for number, none in enumerate(spans.null_odds > self.threshold):
             none = bool(none) or not spans.texts[number]
+            kind = None if none or spans.types is None else ANSWER_TYPES[spans.types[number]]
+            said = kind in ("yes", "no")
             answers.append(
                 Answer(
-                    "" if none else spans.texts[number],
-                    None if none else int(spans.start[number]),
-                    None if none else int(spans.end[number]),
+                    "" if none else kind if said else spans.texts[number],
+                    None if none or said else int(spans.start[number]) - len(lead),
+                    None if none or said else int(spans.end[number]) - len(lead),
                     float(spans.score[number]),
                     float(spans.null_score[number]),
+                    kind,
                 )
             )
         return answers
@@ -110,8 +121,8 @@ def load(
     `device`: auto, cpu or cuda; `dtype`: auto, float32 or bfloat16, as everywhere in the suite. `threshold`
     replaces the checkpoint's own; one that ships none answers null where null scores higher.
     """
-    from qaprune.data.features import load_tokenizer
     from qaprune.data.sources import fetch_encoder
+    from qaprune.data.windows import load_tokenizer
     from qaprune.models.encoder import architecture_of, load_model, read_config, require_span_head
     from qaprune.train.compute import Compute, resolve_device, resolve_dtype
 

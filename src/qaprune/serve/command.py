@@ -68,6 +68,8 @@ def _answer(answerer: Answerer, records: Iterator[dict[str, Any]], out: IO[str])
             found = asdict(answer) | {
                 name: round(getattr(answer, name), 4) for name in ("score", "null_score")
             }
+            if answer.answer_type is None:
+                del found["answer_type"]
             identity = {"id": record["id"]} if "id" in record else {}
             out.write(json.dumps(identity | found, ensure_ascii=False) + "\n")
 

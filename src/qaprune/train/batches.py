@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from qaprune.data.features import Features, batch_inputs
+from qaprune.data.features import Features, FlatLogits, batch_inputs
 
 LENGTH_STEP = 16
 """Padded lengths are multiples of this: a few shapes instead of hundreds."""
@@ -48,24 +48,28 @@ def plan_batches(
 
 
 def labelled_batch(
-    features: Features, windows: np.ndarray, device: Any, teacher_logits: np.ndarray | None = None
+    features: Features, windows: np.ndarray, device: Any, teacher: FlatLogits | None = None
 ) -> dict[str, torch.Tensor]:
-    """Inputs and gold positions of the windows; the teacher's logits [2, batch, length] where given.
+    """Inputs and gold of the windows: positions, and answer types where the features have them.
 
-    `teacher_logits` [T, 2] lies flat along the features' tokens.
+    Where the teacher's logits are given: `teacher_spans` [2, batch, length], `teacher_types` [batch,
+    types].
     """
     length = padded_length(int(features.lengths()[windows].max()))
     batch = batch_inputs(features, windows, length, device)
-    for name in ("start_position", "end_position"):
+    names = ["start_position", "end_position"] + ["answer_type"] * (len(features.answer_type) > 0)
+    for name in names:
         values = getattr(features, name)[windows].astype(np.int64)
         batch[name] = torch.from_numpy(values).to(device)
-    if teacher_logits is not None:
+    if teacher is not None:
         column = np.arange(length)
         size = features.lengths()[windows]
         mask = column < size[:, None]
         source = np.where(mask, features.row_ptr[windows][:, None] + column, 0)
-        logits = np.where(mask[..., None], teacher_logits[source], -np.inf).astype(np.float32)
-        batch["teacher_logits"] = torch.from_numpy(np.moveaxis(logits, -1, 0)).to(device)
+        logits = np.where(mask[..., None], teacher.spans[source], -np.inf).astype(np.float32)
+        batch["teacher_spans"] = torch.from_numpy(np.moveaxis(logits, -1, 0)).to(device)
+        if teacher.types is not None:
+            batch["teacher_types"] = torch.from_numpy(teacher.types[windows]).to(device)
     return batch
 
 
@@ -75,17 +79,17 @@ def train_batches(
     seed: int,
     device: Any,
     windows: int | None = None,
-    teacher_logits: np.ndarray | None = None,
+    teacher: FlatLogits | None = None,
 ) -> Iterator[dict[str, torch.Tensor]]:
     """Endless shuffled batches; with `windows`, one pass over that many windows drawn by seed."""
     lengths = features.lengths()
     if windows is not None:
         chosen = np.sort(np.random.default_rng([seed, 0]).permutation(features.windows)[:windows])
         for part in plan_batches(lengths[chosen], tokens, np.random.default_rng([seed, 1])):
-            yield labelled_batch(features, chosen[part], device, teacher_logits)
+            yield labelled_batch(features, chosen[part], device, teacher)
         return
     epoch = 0
     while True:
         for part in plan_batches(lengths, tokens, np.random.default_rng([seed, epoch, 2])):
-            yield labelled_batch(features, part, device, teacher_logits)
+            yield labelled_batch(features, part, device, teacher)
         epoch += 1

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from qaprune.data.features import Features
+from qaprune.data.features import Features, FlatLogits
 from qaprune.errors import InputError
 from qaprune.progress import progress
 from qaprune.train.batches import labelled_batch, plan_batches
 from qaprune.train.compute import Compute
-from qaprune.train.losses import distillation_loss, gold_loss, span_logits
+from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_loss
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def make_optimizer(
 
 def training_loss(
     settings: dict[str, Any],
-) -> Callable[[torch.Tensor, dict[str, torch.Tensor]], torch.Tensor]:
+) -> Callable[[Logits, dict[str, torch.Tensor]], torch.Tensor]:
     """The gold loss, or a mix of it with distillation where the settings have a temperature.
 
     `weight` is the share of the distillation term.
@@ -58,8 +58,9 @@ def training_loss(
         return gold_loss
     temperature, weight = settings["temperature"], settings["weight"]
 
-    def mixed(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        loss = weight * distillation_loss(logits, batch["teacher_logits"], temperature)
+    def mixed(logits: Logits, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        teacher = Logits(batch["teacher_spans"], batch.get("teacher_types"))
+        loss = weight * distillation_loss(logits, teacher, temperature)
         return loss + (1 - weight) * gold_loss(logits, batch) if weight < 1 else loss
 
     return mixed
@@ -73,7 +74,7 @@ def fit(
     compute: Compute,
     log_file: Path,
     label: str,
-    teacher_logits: np.ndarray | None = None,
+    teacher: FlatLogits | None = None,
 ) -> FitResult:
     """Train in place for `epochs` over all windows; one line of `log_file` (JSON) every 50 steps.
 
@@ -92,9 +93,9 @@ def fit(
     tokens, losses = 0, []
     with log_file.open("w", encoding="utf-8") as log, progress(total, label) as bar:
         for step, windows in enumerate(plans):
-            batch = labelled_batch(features, windows, compute.device, teacher_logits)
+            batch = labelled_batch(features, windows, compute.device, teacher)
             with compute.autocast():
-                logits = span_logits(model, batch)
+                logits = batch_logits(model, batch)
             loss = loss_of(logits, batch)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])

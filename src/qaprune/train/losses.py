@@ -1,6 +1,11 @@
-"""Losses over start and end positions. Padding never takes part: its logits are masked out."""
+"""Losses over start and end positions and, where a model has them, answer types.
+
+Padding never takes part: its logits are masked out.
+"""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -9,33 +14,54 @@ from torch.nn import functional
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 
+class Logits(NamedTuple):
+    """Of one batch, in float32: `spans` [2, batch, length], start and end, padding at minus infinity;
+    `types` [batch, answer types], None for a model that has none."""
+
+    spans: torch.Tensor
+    types: torch.Tensor | None = None
+
+
 def model_inputs(batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """What of a labelled batch the model is called with."""
     return {name: batch[name] for name in INPUTS if name in batch}
 
 
-def span_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Start and end logits [2, batch, length] in float32, padding at minus infinity."""
+def batch_logits(model: nn.Module, batch: dict[str, torch.Tensor]) -> Logits:
+    """The logits of one batch."""
     output = model(**model_inputs(batch))
-    return mask_padding(torch.stack([output.start_logits, output.end_logits]), batch)
+    types = getattr(output, "answer_type_logits", None)
+    return masked_logits(torch.stack([output.start_logits, output.end_logits]), types, batch)
 
 
-def mask_padding(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits [2, batch, length] in float32, padding at minus infinity."""
-    return logits.float().masked_fill(batch["attention_mask"] == 0, float("-inf"))
+def masked_logits(
+    spans: torch.Tensor, types: torch.Tensor | None, batch: dict[str, torch.Tensor]
+) -> Logits:
+    """From a model's raw logits, `spans` [2, batch, length]."""
+    spans = spans.float().masked_fill(batch["attention_mask"] == 0, float("-inf"))
+    return Logits(spans, None if types is None else types.float())
 
 
-def gold_loss(logits: torch.Tensor, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Mean cross-entropy of start and end against the gold positions (Devlin et al. 2019)."""
+def gold_loss(logits: Logits, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Mean cross-entropy of start and end against the gold positions (Devlin et al. 2019), and of the
+    answer type where there is one (Alberti, Lee and Collins 2019)."""
     gold = torch.stack([batch["start_position"], batch["end_position"]])
-    return functional.cross_entropy(logits.flatten(0, 1), gold.flatten())
+    spans = functional.cross_entropy(logits.spans.flatten(0, 1), gold.flatten())
+    if logits.types is None:
+        return spans
+    return _mean(spans, functional.cross_entropy(logits.types, batch["answer_type"]))
 
 
-def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
-    """T^2 KL(teacher || student) at temperature T, mean over start and end (Hinton et al. 2015).
+def distillation_loss(logits: Logits, teacher: Logits, temperature: float) -> torch.Tensor:
+    """T^2 KL(teacher || student) at temperature T, mean over start, end and, where there are any, answer
+    types (Hinton et al. 2015)."""
+    spans = _divergence(logits.spans, teacher.spans, temperature)
+    if logits.types is None:
+        return spans
+    return _mean(spans, _divergence(logits.types, teacher.types, temperature))
 
-    Both [2, batch, length], padding at minus infinity.
-    """
+
+def _divergence(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     log_student = functional.log_softmax(logits / temperature, -1)
     log_teacher = functional.log_softmax(teacher / temperature, -1)
     # Where the teacher has no mass (padding) the term is 0 x (inf - inf): take it as 0.
@@ -43,6 +69,11 @@ def distillation_loss(logits: torch.Tensor, teacher: torch.Tensor, temperature: 
     return temperature**2 * terms.sum(-1).mean()
 
 
-def span_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+def _mean(spans: torch.Tensor, types: torch.Tensor) -> torch.Tensor:
+    """Of three terms, two of which are in `spans` already."""
+    return (2 * spans + types) / 3
+
+
+def task_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor:
     """The gold loss of one batch."""
-    return gold_loss(span_logits(model, batch), batch)
+    return gold_loss(batch_logits(model, batch), batch)

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
 
-from qaprune.data.features import Features, load_features
+from qaprune.data.features import Features, FlatLogits, load_features
+from qaprune.data.nq import ANSWER_TYPES
 from qaprune.data.sources import fetch_encoder
+from qaprune.data.structure import add_structure_tokens
+from qaprune.data.windows import load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
-from qaprune.models.encoder import load_model, read_config, require_span_head
+from qaprune.models.encoder import architecture_of, load_model, read_config, require_span_head
+from qaprune.models.rebuild import with_answer_types
 from qaprune.train.compute import start
 from qaprune.train.loop import FitResult, fit
-from qaprune.train.predict import predict_logits
+from qaprune.train.predict import load_logits, predict_logits, save_logits
 
 Log = Callable[[str], None]
 
@@ -48,37 +51,46 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     source = inputs["encoder"]
     if given:
         source = fetch_encoder(given)
-        check_teacher(source, inputs["encoder"])
+        check_teacher(source, inputs["encoder"], spec["task"], train.meta)
         log(f"{spec['label']}: {source} taken as it is; it may have been trained on the hold-out")
     model = load_model(source, compute.attention, settings["dropout"])
+    if spec["task"] == "nq":
+        model = with_answer_types(model, len(ANSWER_TYPES), train.meta["vocabulary"], spec["run"]["seed"])
     steps = None
     if not given:
         steps = fit(
             model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"]
         )
     holdout = _holdout(spec, inputs)
-    threshold, f1 = holdout.fit_threshold(model, compute)
     # Without a distilled student the file stays empty: the rule has promised one.
-    logits = (
-        predict_logits(model, train, compute) if spec["teacher_logits"] else np.empty((0, 2), np.float32)
-    )
+    none = FlatLogits(np.empty((0, 2), np.float32))
+    logits = predict_logits(model, train, compute) if spec["teacher_logits"] else none
     save_logits(out / "logits.safetensors", logits)
-    variant = {"variant": "teacher", "holdout_f1": round(f1, 4), "threshold": threshold, **_cost(steps)}
-    save_checkpoint(model, out, inputs["encoder"], threshold, holdout.windows, variant)
-    return {"summary": _summary(steps, f1), **variant}
+    variant = {"variant": "teacher", **holdout.fit(model, compute), **_cost(steps)}
+    save_checkpoint(model, out, inputs["encoder"], holdout.windows, variant)
+    if spec["task"] == "nq":
+        add_structure_tokens(load_tokenizer(inputs["encoder"])).save(str(out / "tokenizer.json"))
+    return {"summary": _summary(steps, variant["holdout_f1"]), **variant}
 
 
-def check_teacher(checkpoint: Path, encoder: Path) -> None:
-    """An existing teacher must have a span head and read the same tokens as the model's encoder.
+def check_teacher(checkpoint: Path, encoder: Path, task: str, meta: dict[str, Any]) -> None:
+    """An existing teacher must have all heads and read the same tokens as the model's encoder.
 
     Its features come from the encoder's tokenizer, and a missing head would be initialised at random.
     """
     found, expected = (read_config(folder) for folder in (checkpoint, encoder))
-    for key in ("model_type", "vocab_size"):
-        if found.get(key) != expected.get(key):
-            raise InputError(
-                f"{checkpoint}: {key} {found.get(key)!r}; the model's source has {expected.get(key)!r}"
-            )
+    kinds = [architecture_of(config["model_type"]) for config in (found, expected)]
+    if kinds[0] != kinds[1]:
+        raise InputError(f"{checkpoint}: model_type {kinds[0]!r}; the model's source has {kinds[1]!r}")
+    vocabulary = meta.get("vocabulary", expected["vocab_size"])
+    if found["vocab_size"] != vocabulary:
+        raise InputError(
+            f"{checkpoint}: vocab_size {found['vocab_size']}; the data set's features have {vocabulary}"
+        )
+    if task == "nq" and found.get("answer_types") != len(ANSWER_TYPES):
+        raise InputError(
+            f"{checkpoint}: no answer types; expected a teacher that this suite trained for this task"
+        )
     require_span_head(checkpoint)
 
 
@@ -86,11 +98,6 @@ def _cost(steps: FitResult | None) -> dict[str, Any]:
     if steps is None:
         return {}
     return {"teacher_tokens": steps.tokens, "teacher_seconds": round(steps.seconds, 2)}
-
-
-def save_logits(path: Path, logits: np.ndarray) -> None:
-    """Flat logits [T, 2], float32."""
-    save_file({"logits": logits}, path)
 
 
 def epochs_left(epochs: float, train: Features, variant: dict[str, Any]) -> float:
@@ -117,18 +124,16 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     if settings.get("include_gate"):
         settings = settings | {"epochs": epochs_left(settings["epochs"], train, before)}
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
-    logits = load_file(inputs["logits"])["logits"] if kind == "distilled" else None
+    logits = load_logits(inputs["logits"]) if kind == "distilled" else None
     steps = fit(
         model, train, settings, spec["run"]["seed"] + 1, compute, out / "train.jsonl", spec["label"], logits
     )
     holdout = _holdout(spec, inputs)
-    threshold, f1 = holdout.fit_threshold(model, compute)
     variant = before | {
         "variant": kind,
-        "holdout_f1": round(f1, 4),
-        "threshold": threshold,
+        **holdout.fit(model, compute),
         "train_tokens": before.get("train_tokens", 0) + steps.tokens,
         "recover_seconds": round(steps.seconds, 2),
     }
-    save_checkpoint(model, out, inputs["model"], threshold, holdout.windows, variant)
-    return {"summary": _summary(steps, f1), **variant}
+    save_checkpoint(model, out, inputs["model"], holdout.windows, variant)
+    return {"summary": _summary(steps, variant["holdout_f1"]), **variant}
