@@ -27,4 +27,4 @@ rule all:
 
 rule teachers:
     input:
-        [f"{OUT}/teacher/{run.id}/stage.json" for run in PLAN.runs],
+        [f"{OUT}/teacher/{run.id}/stage.json" for run in PLAN.all_runs],

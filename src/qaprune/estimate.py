@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import LATENCY, SHARES, SPEEDUP, parse_budget
+from qaprune.errors import InputError
 
 if TYPE_CHECKING:
     from qaprune.plan import Plan, Point, Run
@@ -35,7 +36,10 @@ HUB_QUESTIONS = {"squad2": (130_319, 11_873, 190), "nq": (307_373, 7_830, 512)}
 """Train and dev questions of the public data sets, and tokens a window."""
 WINDOWS_A_QUESTION = {"squad2": 1.1, "nq": 30}
 """At 384 and 512 tokens and stride 128; whole NQ documents (Alberti et al. 2019 count about 30)."""
-GENERATED_WINDOWS = {"squad2": 1.0, "nq": 1.5}
+PIECES_A_BYTE = 0.19
+"""Word pieces a byte of a simplified Natural Questions line: measured on the rebuilt set."""
+SAMPLED_BYTES = 500_000
+GENERATED_WINDOWS = {"squad2": 1.0, "nq": 2.0}
 """The same in the embedded corpus."""
 
 
@@ -82,9 +86,28 @@ def windows(plan: Plan, dataset: str) -> tuple[float, float, float, int]:
     train = min(train, settings.get("train_questions") or train)
     dev = min(dev, settings.get("dev_questions") or dev)
     known = GENERATED_WINDOWS if "scratch" in settings["train"] else WINDOWS_A_QUESTION
-    each = known[settings["task"]]
+    each = sampled_windows(settings) or known[settings["task"]]
     trained = train * (1 + (each - 1) * settings["windows"]["null_windows"])
     return trained, holdout * each, dev * each, min(tokens, settings["windows"]["length"])
+
+
+def sampled_windows(settings: dict[str, Any]) -> float | None:
+    """Windows a question of a local Natural Questions file, by its first documents; None without one."""
+    if settings["task"] != "nq" or "path" not in settings["train"]:
+        return None
+    from qaprune.data.lines import Chunk, chunks, shards
+
+    try:
+        files = shards(Path(settings["train"]["path"]))
+        first = next(chunks(files[0], size=SAMPLED_BYTES), None)
+    except InputError:
+        return None  # the stage that reads it says what is wrong
+    if not isinstance(first, Chunk):
+        return None
+    lines = [line for _, line in first.lines()]
+    tokens = PIECES_A_BYTE * sum(map(len, lines)) / max(1, len(lines))
+    windows = settings["windows"]
+    return max(1.0, tokens / (windows["length"] - windows["max_question_tokens"] - windows["stride"]))
 
 
 def share_left(point: Point) -> float:
@@ -110,6 +133,8 @@ def run_flops(plan: Plan, run: Run) -> float:
     check = 2 * weights * (dev + holdout) * tokens
     given = run.dataset in config["models"][run.model].get("teachers", {})
     total = (0 if given else training["epochs"] * epoch) + epoch / 3 + check
+    if run not in plan.runs:
+        return total
     total += config["recovery"]["training"]["epochs"] * epoch + check
     recovery = config["recovery"]["training"]
     for point in plan.points(run):
@@ -141,9 +166,9 @@ def jobs(plan: Plan) -> dict[str, int]:
         "corpus": int(plan.needs_corpus),
         "data": len(plan.config["datasets"]),
         "encoder": len(plan.config["models"]),
-        "features": len({run.pair for run in plan.runs}),
+        "features": len({run.pair for run in plan.all_runs}),
         "latency": len({plan.latency_pair(run, point.budget) for run, point in points} - {None}),
-        "teacher": len(plan.runs),
+        "teacher": len(plan.all_runs),
         "gate": len({(run, point.scoring) for run, point in points}),
         "prune": len(points),
         "recover": len(plan.runs) + sum(len(point.recovery) for _, point in points),
@@ -182,7 +207,7 @@ def describe(plan: Plan) -> str:
     """Runs, jobs, hours and disk as text of at most 80 columns."""
     counts = jobs(plan)
     lines = [f"{plan.config['name']}: {len(plan.runs)} runs, {sum(counts.values())} jobs"]
-    flops = {run: run_flops(plan, run) for run in plan.runs}
+    flops = {run: run_flops(plan, run) for run in plan.all_runs}
     for pair in dict.fromkeys(run.pair for run in plan.runs):
         lines += _describe_pair(plan, [run for run in plan.runs if run.pair == pair])
     lines += _wrapped("jobs: " + ", ".join(f"{stage} {count}" for stage, count in counts.items()), "  ")

@@ -71,12 +71,16 @@ class Plan:
     def __init__(self, config: Mapping[str, Any]):
         self.config = config
         self.out = f"results/{config['name']}"
-        self.runs = [
+        self.all_runs = [
             Run(model, dataset, seed)
             for model in config["models"]
             for dataset in config["datasets"]
             for seed in config["seeds"]
         ]
+        self.runs = [
+            run for run in self.all_runs if not config["datasets"][run.dataset].get("teacher_only")
+        ]
+        """Those that have rows; the others' teachers are only what other teachers start from."""
         self.untrained = bool(config.get("untrained"))
         """Speed alone: models with initial weights, neither trained nor scored."""
         self._specs = Specs(self)
@@ -91,7 +95,7 @@ class Plan:
 
     def run(self, run_id: str) -> Run:
         """The run of that id."""
-        return next(run for run in self.runs if run.id == run_id)
+        return next(run for run in self.all_runs if run.id == run_id)
 
     def start_folder(self, run: Run) -> str:
         """Where the teacher of a run starts: its encoder, or the teacher of another data set."""
@@ -131,7 +135,9 @@ class Plan:
 
     def points(self, run: Run) -> list[Point]:
         """Operating points of a run, in the order of the config."""
-        found = []
+        found: list[Point] = []
+        if run not in self.runs:
+            return found
         for name, settings in self.config["criteria"].items():
             if run.pair not in settings.get("pairs", [run.pair]):
                 continue

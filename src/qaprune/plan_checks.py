@@ -30,6 +30,7 @@ def check_plan(config: Config, pairs: set[str]) -> None:
             raise InputError(
                 f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known))}"
             )
+    _check_teacher_only(config["datasets"])
     for name in config["datasets"]:
         _check_windows(config, name)
         _check_start(config["datasets"], name)
@@ -96,6 +97,16 @@ def _check_windows(config: Config, name: str) -> None:
             raise InputError(
                 f"config: profile.cells[{number}].length: {cell['length']} would cut the windows of "
                 f"{name}; expected at least {windows['length']}"
+            )
+
+
+def _check_teacher_only(datasets: Mapping[str, Any]) -> None:
+    """A data set without rows is there for another one's teacher to start from."""
+    sources = {settings.get("initialise_from") for settings in datasets.values()}
+    for name, settings in datasets.items():
+        if settings.get("teacher_only") and name not in sources:
+            raise InputError(
+                f"config: datasets.{name}.teacher_only: no other data set's initialise_from names {name!r}"
             )
 
 

@@ -78,12 +78,18 @@ def write_evaluate(folder: Path, model: str, dataset: str, seed: int = 13, quest
         writer.writerow(
             ["variant", "id", "group", *(("tp", "n_pred", "n_gold") if nq else ("em", "f1", "has_answer"))]
         )
-        for key, (share, _, identity) in variant_table().items():
+        table = variant_table()
+        if nq:
+            table["longest_candidate"] = (0.0, 0.0, {})
+        for key, (share, _, identity) in table.items():
             right = (luck + 0.08 * random.standard_normal(questions) < share).astype(int)
             for number, good in enumerate(right):
                 tail = (good, 1, 1) if nq else (good, good, int(number % 3 > 0))
                 writer.writerow([key, f"q{number}", f"p{number // 4}", *tail])
             variants[key] = scores_entry(**({"variant": key} | identity), f1=100 * float(right.mean()))
+            if nq:
+                long = {"long_f1": 100 * share / 2, "long_f1_best": 100 * share / 2 + 1}
+                variants[key] |= long | {"hasans_f1": None, "em": None}
     header = {"model": model, "dataset": dataset, "seed": seed}
     (run / "scores.json").write_text(json.dumps({"run": header, "variants": variants}))
     return run

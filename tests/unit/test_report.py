@@ -15,7 +15,7 @@ from qaprune.errors import InputError
 from qaprune.report.collect import collect
 from qaprune.report.columns import COLUMNS, NAMES, columns_markdown
 from qaprune.report.figures import f1_speedup_figure, plotted_points
-from qaprune.report.published import PUBLISHED
+from qaprune.report.published import PAPER, PUBLISHED
 from qaprune.report.rows import build_rows, name_of
 from qaprune.report.stage import build_report, terminal_text
 from qaprune.report.style import COLOURS, looks
@@ -272,9 +272,27 @@ def test_published_points_only_when_asked_and_only_on_their_data_set(
     assert "McCarley et al." in words
     nq = [row for row in rows if row["dataset"] == "nq"]
     assert "McCarley" not in points_markdown(rows)
-    assert "McCarley" not in points_markdown(nq, published=True)
+    claimed = points_markdown(nq, published=True)
+    assert "near-doubled" in claimed
+    assert not any(point.source in claimed for point in PUBLISHED if point.source != PAPER)
+    assert "84.6" not in claimed
     table = points_markdown(rows, published=True)
     assert all(point.source in table and point.hardware in table for point in PUBLISHED)
+
+
+def test_natural_questions_have_long_answers_and_a_question_blind_row(rows: list[dict]):
+    nq = [row for row in rows if row["dataset"] == "nq"]
+    assert [row["variant"] for row in nq[:4]] == ["no-answer", "longest_candidate", "teacher", "teacher+"]
+    blind = nq[1]
+    assert blind["long_f1"] is not None
+    assert (blind["delta_f1"], blind["speedup"], blind["latency_ms"]) == (None, None, None)
+    table, squad = (
+        points_markdown([row for row in rows if row["dataset"] == name]) for name in ("nq", "squad2")
+    )
+    assert "best long F1" in table
+    assert "HasAns" not in table
+    assert "long F1" not in squad
+    assert "HasAns" in squad
 
 
 def test_published_speedups_are_the_papers():

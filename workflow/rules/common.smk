@@ -68,7 +68,7 @@ def untrained_encoder(wildcards):
 
 def pair_encoder(wildcards):
     """The encoder of a model and data set."""
-    model = next(run.model for run in PLAN.runs if run.pair == wildcards.pair)
+    model = next(run.model for run in PLAN.all_runs if run.pair == wildcards.pair)
     return f"{OUT}/encoder/{model}/stage.json"
 
 

@@ -1,4 +1,4 @@
-"""Published results on SQuAD 2.0. Never measured here: shown apart, with source and hardware."""
+"""Published results. Never measured here: shown apart, with source and hardware."""
 
 from __future__ import annotations
 
@@ -14,8 +14,26 @@ BLOCK = "Lagunas et al., block movement pruning (2021)"
 AUTHORS = "as its authors state"
 
 
+class Claim(NamedTuple):
+    """A published statement without exact figures, as its authors word them."""
+
+    work: str
+    model: str
+    f1: str
+    speedup: str
+    source: str
+    hardware: str = NOT_STATED
+
+
+NQ = "nq"
+NQ_CLAIMS = (
+    Claim("McCarley et al.", "roberta-large", "loses under 0.5 in short answers", "near-doubled", PAPER),
+)
+"""The paper's abstract; distilled. F1 and settings of its models are not in the sources of this page."""
+
+
 class Published(NamedTuple):
-    """One published point: F1 in points, `speedup` against that work's own teacher."""
+    """One published point on SQuAD 2.0: F1 in points, `speedup` against that work's own teacher."""
 
     work: str
     point: str

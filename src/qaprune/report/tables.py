@@ -7,7 +7,7 @@ import io
 import textwrap
 
 from qaprune.report.columns import MATRIX_NAMES, NAMES, Row
-from qaprune.report.published import DATASET, PUBLISHED
+from qaprune.report.published import DATASET, NQ, NQ_CLAIMS, PUBLISHED
 from qaprune.report.rows import (
     BLIND,
     draws_of,
@@ -21,10 +21,14 @@ from qaprune.report.rows import (
 from qaprune.report.speed import NOT_TIMED
 
 WIDTH = 80
-MARKDOWN_HEADER = (
-    *("variant", "F1", "95 %", "delta", "95 %", "loss/margin", "HasAns", "EM", "speedup", "95 %", "ms"),
+QUALITY_HEADER = ("variant", "F1", "95 %", "delta", "95 %", "loss/margin")
+SPEED_COLUMNS = (
+    *("speedup", "95 %", "ms"),
     *("questions/s", "J/question", "MiB", "params", "GFLOPs", "heads %", "ff %"),
 )
+SQUAD_COLUMNS = {"HasAns": "hasans_f1", "EM": "em"}
+NQ_COLUMNS = {"best F1": "f1_best", "long F1": "long_f1", "best long F1": "long_f1_best"}
+"""What else is said of quality, by data set: name and column."""
 TERMINAL_HEADER = ("variant", "F1", "95 %", "delta", "speedup", "95 %", "ms")
 SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
 SPEED_NOTES = (
@@ -38,6 +42,11 @@ NOTES = (
     "not contain training noise. delta: against the reference named above. loss/margin: that loss as a "
     "share of the reference's margin over no-answer. speedup: median of the rounds' paired ratios "
     "teacher / variant, with the interval from resampled rounds. ms: median of one batch."
+)
+NQ_NOTES = (
+    "Natural Questions: F1 is that of short answers, `best` the official figure at the threshold best on "
+    "dev, never used for a choice; long answers have a threshold of their own. longest_candidate: the "
+    "longest part of the page, whatever is asked."
 )
 
 
@@ -76,8 +85,12 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
         if reasons:
             parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n")
     parts.append((SPEED_NOTES if untrained(rows) else NOTES) + "\n")
+    if any(row["long_f1"] is not None for row in rows):
+        parts.append(NQ_NOTES + "\n")
     if published and any(row["dataset"] == DATASET for row in rows):
         parts.append(_published_markdown())
+    if published and any(row["dataset"] == NQ for row in rows):
+        parts.append(_claims_markdown())
     return "\n".join(parts)
 
 
@@ -138,7 +151,9 @@ def _setting_lines(group: list[Row]) -> list[str]:
 
 def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and body; the hidden width has a column where any row's is cut."""
-    header, body = list(MARKDOWN_HEADER), []
+    more = NQ_COLUMNS if any(row["long_f1"] is not None for row in group) else SQUAD_COLUMNS
+    header: list[str] = [*QUALITY_HEADER, *more, *SPEED_COLUMNS]
+    body = []
     narrowed = any(row["hidden_kept"] is not None and float(row["hidden_kept"]) < 100 for row in group)
     if narrowed:
         header.append("hidden %")
@@ -155,8 +170,7 @@ def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
                 number(row["delta_f1"], 1, "+"),
                 span(row, "delta_f1", 1, "+"),
                 number(row["margin_share"], 0) + (" %" if row["margin_share"] is not None else ""),
-                number(row["hasans_f1"], 1),
-                number(row["em"], 1),
+                *(number(row[column], 1) for column in more.values()),
                 number(row["speedup"], 2),
                 span(row, "speedup", 2),
                 number(row["latency_ms"], 2),
@@ -280,6 +294,13 @@ def _published_markdown() -> str:
     ]
     header = ["work", "point", "model", "F1 pruned", "F1", "delta", "speedup", "source", "hardware"]
     intro = "## Published on SQuAD 2.0\n\nNot measured by this project; each against its own teacher.\n\n"
+    return intro + markdown_table(header, body)
+
+
+def _claims_markdown() -> str:
+    body = [[*claim[:2], "published", *claim[2:]] for claim in NQ_CLAIMS]
+    header = ["work", "model", "variant", "short F1", "speedup", "source", "hardware"]
+    intro = "## Published on Natural Questions\n\nNot measured by this project; on the official data.\n\n"
     return intro + markdown_table(header, body)
 
 
