@@ -13,10 +13,14 @@ import torch
 import qaprune
 from qaprune.cli import main
 from qaprune.data.features import FlatLogits
+from qaprune.data.nq import ANSWER_TYPES
 from qaprune.data.scratch import build_encoder
+from qaprune.data.structure import add_structure_tokens
+from qaprune.data.windows import load_tokenizer
 from qaprune.errors import InputError
 from qaprune.models.checkpoint import save_checkpoint
 from qaprune.models.encoder import load_model, read_config
+from qaprune.models.rebuild import with_answer_types
 from qaprune.serve.answer import windows_of
 
 CONTEXT = "Anna Berg sold the red mill to Otto Falk in Lund. He paid nine crowns for it in the spring. "
@@ -197,3 +201,42 @@ def test_a_name_that_is_neither_folder_nor_reachable_is_one_line(capsys, tmp_pat
     assert code == 1
     assert "no-such/model" in err
     assert err.count("\n") == 1
+
+
+@pytest.fixture(scope="module")
+def joint(checkpoint) -> Path:
+    """The same with answer types, as trained on Natural Questions."""
+    folder = checkpoint.parent / "joint"
+    tokenizer = add_structure_tokens(load_tokenizer(checkpoint))
+    model = with_answer_types(load_model(checkpoint), 5, tokenizer.get_vocab_size(), 1)
+    facts = {"variant": "teacher", "threshold": 0.5, "long_threshold": 0.1}
+    save_checkpoint(model, folder, checkpoint, WINDOWS, facts)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["yes", "no", "short", "long"])
+def test_a_model_with_answer_types_says_which_it_means(joint, kind):
+    answerer = qaprune.load(joint, "cpu", threshold=float("inf"))
+    with torch.no_grad():
+        answerer.model.answer_type_outputs.bias[ANSWER_TYPES.index(kind)] = 99
+    answer = answerer.answer("Was it sold?", CONTEXT * 2)
+    assert answer.answer_type == kind
+    if kind in ("yes", "no"):
+        assert (answer.text, answer.start, answer.end) == (kind, None, None)
+    else:
+        assert answer.text == (CONTEXT * 2)[answer.start : answer.end] != ""
+
+
+def test_answer_types_are_written_where_there_are_any(joint, checkpoint, tmp_path, capsys):
+    (tmp_path / "page.txt").write_text(CONTEXT)
+    for model, there in ((joint, True), (checkpoint, False)):
+        options = ["--question", "Who?", "--context", str(tmp_path / "page.txt")]
+        assert main(["answer", "--model", str(model), *options]) == 0
+        assert ("answer_type" in json.loads(capsys.readouterr().out)) == there
+
+
+def test_the_thresholds_of_a_checkpoint_are_in_its_config(joint):
+    config = read_config(joint)
+    assert (config["no_answer_threshold"], config["long_answer_threshold"]) == (0.5, 0.1)
+    assert config["answer_types"] == 5

@@ -12,6 +12,7 @@ import yaml
 from qaprune.budget import parse_budget
 from qaprune.config import DEFAULT, load_config, merge, read_yaml
 from qaprune.errors import InputError
+from qaprune.estimate import sampled_windows
 from qaprune.plan import make_plan
 from tests.conftest import ROOT
 
@@ -331,3 +332,47 @@ def test_every_requirement_is_pinned():
             continue
         assert requirement.partition(">=")[0].lower() in pins, requirement
     assert pins["torch"] == "2.13.0"
+
+
+def test_a_data_set_may_be_there_for_its_teacher_alone(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    datasets["squad2"]["teacher_only"] = True
+    criteria = {"gain": {"windows": 8, "batch_tokens": 64}}
+    plan = make_plan(with_overlay(tmp_path, datasets=datasets, criteria=criteria))
+    assert [run.pair for run in plan.runs] == ["bert-nq", "roberta-nq"]
+    assert len(plan.all_runs) == 4
+    start = plan.run("bert-squad2-s13")
+    assert plan.points(start) == []
+    assert plan.start_folder(plan.run("bert-nq-s13")) == "teacher/bert-squad2-s13"
+    assert not plan.spec("teacher", run=start.id)["teacher_logits"]
+    assert "2 runs" in plan.describe()
+    del datasets["nq"]["initialise_from"]
+    with pytest.raises(InputError, match="no other data set's initialise_from names 'squad2'"):
+        make_plan(with_overlay(tmp_path, datasets=datasets, criteria=criteria))
+
+
+def test_a_folder_of_shards_is_watched_file_by_file(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for name in ("b.jsonl.gz", "a.jsonl", "notes.txt"):
+        (shards / name).write_text("")
+    datasets["nq"]["train"] = {"path": str(shards)}
+    plan = make_plan(with_overlay(tmp_path, datasets=datasets))
+    names = [path.rpartition("/")[2] for path in plan.local_files("data", "nq")]
+    assert names == ["a.jsonl", "b.jsonl.gz"]
+    assert plan.reader_threads("nq") > 1
+    assert plan.reader_threads("squad2") == 1
+
+
+def test_the_size_of_documents_is_seen_in_a_local_file(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    found = []
+    for size in (2_000, 60_000):
+        path = tmp_path / f"{size}.jsonl"
+        path.write_text(("x" * size + "\n") * 3)
+        datasets["nq"]["train"] = {"path": str(path)}
+        plan = make_plan(with_overlay(tmp_path, datasets=datasets))
+        found.append(sampled_windows(plan.config["datasets"]["nq"]))
+    assert found[1] > 20 * found[0]
+    assert sampled_windows(read_yaml(DEFAULT)["datasets"]["nq"]) is None

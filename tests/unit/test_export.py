@@ -12,12 +12,12 @@ from qaprune.models import onnx
 from qaprune.models.checkpoint import save_checkpoint
 from qaprune.prune.slice import slice_model
 from qaprune.serve import export
-from tests.conftest import closed_mask, make_model
+from tests.conftest import closed_mask, make_model, types_of
 
 
 @pytest.fixture
 def checkpoint(request, tmp_path) -> Path:
-    model = slice_model(make_model(request.param), closed_mask())
+    model = slice_model(make_model(request.param, types=types_of(request.param)), closed_mask())
     save_checkpoint(model, tmp_path / "model", tmp_path, {}, {"variant": "pruned", "threshold": 0.0})
     return tmp_path / "model"
 

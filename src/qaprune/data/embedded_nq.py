@@ -19,8 +19,8 @@ EVENTS_TOLD = 3
 DEV_ANNOTATORS = 5
 LISTS = 0.5
 """Share of pages with a list of people."""
-LISTED = (1, 1, 2, 3)
-ASKED = {"people": 0.12, "yes or no": 0.06, "long alone": 0.06}
+LISTED = (1, 1, 1, 2, 3)
+ASKED = {"people": 0.1, "yes or no": 0.03, "long alone": 0.06}
 """Shares of the questions; the others ask for a fact, a third of those for one that is not stated."""
 DIFFER = {"null": 0.06, "long alone": 0.06, "shorter": 0.2, "long where none is": 0.06}
 """How often one of dev's annotators says something else than the page was made to say."""
