@@ -31,6 +31,11 @@ def check_plan(config: Config, pairs: set[str]) -> None:
                 f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known))}"
             )
     _check_teacher_only(config["datasets"])
+    for name, settings in config["datasets"].items():
+        if "on_bad_example" in settings and settings["task"] != "nq":
+            raise InputError(
+                f"config: datasets.{name}.on_bad_example: only Natural Questions are read line by line"
+            )
     for name in config["datasets"]:
         _check_windows(config, name)
         _check_start(config["datasets"], name)

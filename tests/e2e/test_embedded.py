@@ -120,7 +120,10 @@ def test_smaller_models_cost_less_and_say_what_they_cost(rows):
 @pytest.mark.parametrize("model", ["bert", "roberta"])
 @pytest.mark.parametrize("dataset", ["squad2", "nq"])
 def test_gold_spans_survive_features_and_decoder(results, model, dataset):
-    """Dev's own answers as perfect logits through windows, decoder and official scorer: at least 97 F1."""
+    """Dev's own answers as perfect logits through windows, decoder and official scorer.
+
+    One span cannot be right where the gold answer of Natural Questions has several.
+    """
     config = load_config([])
     tokenizer = load_tokenizer(results / "encoder" / model)
     windows = WindowSettings(**config["datasets"][dataset]["windows"] | {"null_windows": 1.0})
@@ -147,7 +150,9 @@ def test_gold_spans_survive_features_and_decoder(results, model, dataset):
             types[window, features.answer_type[window]] = 9
     spans = predict_spans(features, [e.context for e in examples], FlatLogits(logits, types), 30)
     gold = Squad2Gold(gold_file) if dataset == "squad2" else NqGold(gold_file, examples)
-    assert gold.score(spans, {"threshold": 0.0, "long_threshold": 0.0})[0]["f1"] >= 97
+    assert gold.score(spans, {"threshold": 0.0, "long_threshold": 0.0})[0]["f1"] >= (
+        97 if dataset == "squad2" else 94
+    )
 
 
 @pytest.mark.parametrize("run", ["bert-squad2-s13", "roberta-squad2-s13"])

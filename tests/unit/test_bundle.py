@@ -231,6 +231,18 @@ def test_a_file_that_two_keys_name_is_packed_once(tmp_path):
     assert packed["train"] == packed["dev"] == {"path": "datasets/squad2/train/all.json"}
 
 
+def test_a_folder_of_shards_is_packed_shard_by_shard(tmp_path):
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    for name in ("b.jsonl.gz", "a.jsonl", "notes.txt"):
+        (shards / name).write_text("x")
+    source = {"path": str(shards)}
+    scratch = read_yaml(DEFAULT)["models"]["bert"]["source"]
+    found = data_files(load_config([overlay(tmp_path, scratch, train=source, dev=source)]))
+    home = "bundled/data/datasets/squad2/train/shards"
+    assert list(found) == [f"{home}/a.jsonl", f"{home}/b.jsonl.gz", "bundled/config.yaml"]
+
+
 @pytest.mark.parametrize("config", sorted((ROOT / "config").glob("*.yaml")), ids=lambda path: path.stem)
 def test_a_config_without_local_copies_is_refused_with_the_key(config, tmp_path):
     loaded = load_config([config])

@@ -351,6 +351,17 @@ def test_a_data_set_may_be_there_for_its_teacher_alone(tmp_path):
         make_plan(with_overlay(tmp_path, datasets=datasets, criteria=criteria))
 
 
+def test_only_files_of_lines_have_lines_to_skip(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    datasets["nq"]["on_bad_example"] = "skip"
+    assert make_plan(with_overlay(tmp_path, datasets=datasets)).spec("data", dataset="nq")[
+        "on_bad_example"
+    ] == ("skip")
+    datasets["squad2"]["on_bad_example"] = "skip"
+    with pytest.raises(InputError, match=r"datasets\.squad2\.on_bad_example: only Natural Questions"):
+        make_plan(with_overlay(tmp_path, datasets=datasets))
+
+
 def test_a_folder_of_shards_is_watched_file_by_file(tmp_path):
     datasets = read_yaml(DEFAULT)["datasets"]
     shards = tmp_path / "shards"

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from qaprune.config import Config, sources
+from qaprune.data.lines import shards
 from qaprune.data.stages import TOKENIZER_FILES
 from qaprune.errors import InputError
 from qaprune.stage import BUNDLED, git_commit, source_digest
@@ -88,6 +89,8 @@ def _files(path: Path, key: str) -> list[tuple[str, Path]]:
     """The files of a source, each with its place under the source's own; of a checkpoint what is read."""
     if path.is_file():
         return [("", path)]
+    if key.startswith("datasets."):
+        return [(f"/{file.name}", file) for file in shards(path)]
     names = {file.name: file for pattern in CHECKPOINT for file in path.glob(pattern) if file.is_file()}
     weights = any(name.endswith(".safetensors") for name in names)
     if "config.json" not in names or not weights:
