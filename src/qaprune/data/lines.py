@@ -92,7 +92,7 @@ def ordered_map(
     function: Callable[[Any], Result],
     items: Iterator[Any],
     processes: int = 1,
-    start: Callable[..., None] = lambda *_: None,
+    start: Callable[..., None] | None = None,
     arguments: tuple[Any, ...] = (),
 ) -> Iterator[Result]:
     """`function` of every item, in the order of the items, by that many processes.
@@ -101,7 +101,8 @@ def ordered_map(
     result does not depend on the number of processes.
     """
     if processes <= 1:
-        start(*arguments)
+        if start is not None:
+            start(*arguments)
         yield from map(function, items)
         return
     with ProcessPoolExecutor(processes, initializer=start, initargs=arguments) as pool:
