@@ -36,8 +36,8 @@ HUB_QUESTIONS = {"squad2": (130_319, 11_873, 190), "nq": (307_373, 7_830, 512)}
 """Train and dev questions of the public data sets, and tokens a window."""
 WINDOWS_A_QUESTION = {"squad2": 1.1, "nq": 30}
 """At 384 and 512 tokens and stride 128; whole NQ documents (Alberti et al. 2019 count about 30)."""
-PIECES_A_BYTE = 0.19
-"""Word pieces a byte of a simplified Natural Questions line: measured on the rebuilt set."""
+PIECES_A_CHARACTER = 0.21
+"""Word pieces a character of `document_text`: measured on the rebuilt set."""
 SAMPLED_BYTES = 500_000
 GENERATED_WINDOWS = {"squad2": 1.0, "nq": 2.0}
 """The same in the embedded corpus."""
@@ -96,6 +96,8 @@ def sampled_windows(settings: dict[str, Any]) -> float | None:
     if settings["task"] != "nq" or "path" not in settings["train"]:
         return None
     from qaprune.data.lines import Chunk, chunks, shards
+    from qaprune.data.nq_layouts import simplified
+    from qaprune.jsonfile import parse_object
 
     try:
         files = shards(Path(settings["train"]["path"]))
@@ -104,8 +106,13 @@ def sampled_windows(settings: dict[str, Any]) -> float | None:
         return None  # the stage that reads it says what is wrong
     if not isinstance(first, Chunk):
         return None
-    lines = [line for _, line in first.lines()]
-    tokens = PIECES_A_BYTE * sum(map(len, lines)) / max(1, len(lines))
+    texts = []
+    try:
+        for where, line in first.lines():
+            texts.append(simplified(parse_object(line, where), where)["document_text"])
+        tokens = PIECES_A_CHARACTER * sum(map(len, texts)) / len(texts)
+    except (InputError, TypeError, ZeroDivisionError):
+        return None
     windows = settings["windows"]
     return max(1.0, tokens / (windows["length"] - windows["max_question_tokens"] - windows["stride"]))
 
@@ -199,6 +206,10 @@ def disk_gb(plan: Plan) -> tuple[float, float]:
             weights = fixed + share_left(point) * size.layers
             most += weights * (1 + len(point.recovery))
             stay += weights * (keep["pruned"] + len(point.recovery) * keep["recovered"])
+    for run in set(plan.all_runs) - set(plan.runs):
+        size = model_size(plan.config["models"][run.model]["source"])
+        most += size.total
+        stay += size.total * keep["teacher"]
     encoders = sum(model_size(model["source"]).total for model in plan.config["models"].values())
     return (most + encoders) * 4e-9, (stay + encoders) * 4e-9
 

@@ -53,16 +53,19 @@ def read_json_lines(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def parse_object(line: str | bytes, where: str) -> dict[str, Any]:
-    """The JSON object of one line."""
+    """The JSON object of one line; bytes must be UTF-8."""
     try:
-        value = json.loads(line)
+        text = line if isinstance(line, str) else line.decode()
+        value = json.loads(text)
     except json.JSONDecodeError as error:
         raise InputError(f"{where}: invalid JSON: {error.msg} (column {error.colno})") from None
     except UnicodeDecodeError:
         raise InputError(f"{where}: not UTF-8 text") from None
     except RecursionError:
         raise InputError(f"{where}: JSON nested too deeply") from None
-    if ("\\ud" if isinstance(line, str) else b"\\ud") in line:
+    except ValueError as error:  # a number of thousands of digits
+        raise InputError(f"{where}: invalid JSON: {error}") from None
+    if "\\ud" in text or "\\uD" in text:
         _refuse_half_pairs(value, where)
     return expect(value, dict, where)
 

@@ -123,7 +123,7 @@ class Plan:
                 names = (
                     ("config.json", "model.safetensors") if stage != "data" else ("*.jsonl", "*.jsonl.gz")
                 )
-                files = sorted(file for name in names for file in path.glob(name))
+                files = sorted(file for name in names for file in path.glob(name) if file.is_file())
             found += [str(file) for file in files if file.exists()]
         return found
 

@@ -124,6 +124,11 @@ def _check_start(datasets: Mapping[str, Any], name: str) -> None:
                 f"config: datasets.{seen[-1]}.initialise_from: {source!r} is no data set that starts "
                 "before it"
             )
+        if datasets[source]["task"] == "nq" and datasets[seen[-1]]["task"] != "nq":
+            raise InputError(
+                f"config: datasets.{seen[-1]}.initialise_from: expected a data set of the task squad2: "
+                "a teacher of Natural Questions has answer types besides"
+            )
         seen.append(source)
 
 

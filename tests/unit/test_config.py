@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -39,6 +40,14 @@ def test_initialise_from_in_a_circle_is_refused(tmp_path):
     datasets = read_yaml(DEFAULT)["datasets"]
     datasets["squad2"]["initialise_from"] = "nq"
     with pytest.raises(InputError, match=r"initialise_from: '\w+' is no data set that starts before it"):
+        make_plan(with_overlay(tmp_path, datasets=datasets))
+
+
+def test_span_teachers_do_not_start_from_those_with_answer_types(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    del datasets["nq"]["initialise_from"]
+    datasets["squad2"]["initialise_from"] = "nq"
+    with pytest.raises(InputError, match=r"datasets\.squad2\.initialise_from: .* answer types besides"):
         make_plan(with_overlay(tmp_path, datasets=datasets))
 
 
@@ -381,7 +390,8 @@ def test_the_size_of_documents_is_seen_in_a_local_file(tmp_path):
     found = []
     for size in (2_000, 60_000):
         path = tmp_path / f"{size}.jsonl"
-        path.write_text(("x" * size + "\n") * 3)
+        record = {"document_text": "x" * size, "long_answer_candidates": [{}] * 500}
+        path.write_text((json.dumps(record) + "\n") * 3)
         datasets["nq"]["train"] = {"path": str(path)}
         plan = make_plan(with_overlay(tmp_path, datasets=datasets))
         found.append(sampled_windows(plan.config["datasets"]["nq"]))

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from qaprune.data.embedded import write_corpus
-from qaprune.data.nq import ANSWER_TYPES, check_label, label_of
+from qaprune.data.nq import ANSWER_TYPES, check_readable, label_of
 from qaprune.data.nq_layouts import check_record
 from qaprune.errors import InputError
 
@@ -94,7 +94,7 @@ def test_nq_layout_is_official(corpus, split):
     assert len({example["example_id"] for example in examples}) == len(examples)
     for example in examples:
         check_record(example, "x")
-        check_label(example, "x")
+        check_readable(example, "x", labels=True)
         tokens = example["document_text"].split(" ")
         candidates = example["long_answer_candidates"]
         for candidate in candidates:

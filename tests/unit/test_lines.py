@@ -44,6 +44,7 @@ def test_a_file_that_is_not_there_or_cut_is_a_damage_behind_what_was_read(tmp_pa
 def test_shards_are_taken_by_name_and_nothing_else(tmp_path):
     for name in ("b.jsonl", "a.jsonl.gz", "c.json", "notes.txt"):
         (tmp_path / name).write_bytes(b"")
+    (tmp_path / "folder.jsonl").mkdir()
     assert [path.name for path in shards(tmp_path)] == ["a.jsonl.gz", "b.jsonl"]
     assert shards(tmp_path / "c.json") == [tmp_path / "c.json"]
     with pytest.raises(InputError, match="no such file or folder"):

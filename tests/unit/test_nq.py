@@ -6,13 +6,14 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qaprune.data.features import FlatLogits, load_features, write_features
 from qaprune.data.lines import Chunk
 from qaprune.data.nq import ANSWER_TYPES, nq_example
 from qaprune.data.scratch import bert_tokenizer, roberta_tokenizer
+from qaprune.data.stages import features
 from qaprune.data.structure import STRUCTURE_TOKENS, add_structure_tokens, structure_ids
 from qaprune.data.windows import (
     Featuriser,
@@ -25,6 +26,7 @@ from qaprune.data.wordpieces import WordPieces, trimmed
 from qaprune.evaluate.decode import decode_documents
 from qaprune.evaluate.holdout import nq_thresholds
 from qaprune.evaluate.nq_answers import longest_candidates, predicted
+from qaprune.evaluate.nq_files import write_predictions
 from qaprune.evaluate.predictions import predict_spans
 
 TEXT = "The old mill of Árnes was built by Jon Stefánsson in 1,874 near a river; it burned twice (see map)."
@@ -76,7 +78,9 @@ def featuriser(encoder, labels: bool = True, windows: WindowSettings = SETTINGS)
 
 
 WORDS = st.text(
-    st.characters(blacklist_categories=("Cs",), blacklist_characters=" "), min_size=1, max_size=8
+    st.characters(blacklist_categories=("Cs",)).filter(lambda letter: not letter.isspace()),
+    min_size=1,
+    max_size=8,
 )
 
 
@@ -172,6 +176,30 @@ def test_a_chunk_of_lines_gives_the_same_windows(encoder):
     assert answered == sum(ANSWER_TYPES[n % 5] != "null" for n in range(6))
 
 
+def test_features_do_not_hang_on_processes_or_chunks(encoder, tmp_path, monkeypatch):
+    architecture, folder = encoder
+    odd = ["x\u00a0", "\u00a0", "y", "\u2003z", "\u00a0\u00a0"]
+    records = [record(n, ANSWER_TYPES[n % 5], filler=2 + n % 3) for n in range(12)]
+    for n, entry in enumerate(records):
+        tokens = entry["document_text"].split(" ")
+        tokens[5 : 5 + n % 5] = odd[: n % 5]
+        entry["document_text"] = " ".join(tokens)
+    paths = {}
+    for split in ("train", "holdout", "dev"):
+        paths[split] = tmp_path / f"{split}.jsonl"
+        paths[split].write_text("\n".join(map(json.dumps, records)))
+    windows = {"length": 64, "stride": 16, "max_question_tokens": 24, "null_windows": 0.5}
+    spec = {"architecture": architecture, "task": "nq", "windows": windows}
+    found = []
+    for threads, size in ((1, 4_000_000), (1, 900), (2, 900)):
+        monkeypatch.setattr("qaprune.data.lines.CHUNK_BYTES", size)
+        out = tmp_path / f"{threads}-{size}"
+        out.mkdir()
+        features(spec, paths | {"encoder": folder, "threads": threads}, out, print)
+        found.append([(out / f"{split}.safetensors").read_bytes() for split in paths])
+    assert found[0] == found[1] == found[2]
+
+
 def by_hand(start, end, row_ptr, first, last, question, questions, leads, most):
     """Every span of every window, one after the other."""
     best = {}
@@ -187,9 +215,11 @@ def by_hand(start, end, row_ptr, first, last, question, questions, leads, most):
     return [best.get(q) for q in range(questions)]
 
 
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 10_000))
-def test_documents_are_decoded_as_by_hand(seed):
+@pytest.mark.parametrize("block", [1, 3, 2048])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 10_000))
+def test_documents_are_decoded_as_by_hand(seed, block, monkeypatch):
+    monkeypatch.setattr("qaprune.evaluate.decode.BLOCK", block)
     generator = np.random.default_rng(seed)
     windows = int(generator.integers(1, 7))
     lengths = generator.integers(6, 14, windows)
@@ -269,6 +299,18 @@ def test_long_answers_have_a_threshold_of_their_own(answered):
     fitted = nq_thresholds(examples, changed)
     assert -3 < fitted["threshold"] < 1
     assert fitted["long_threshold"] > 2
+
+
+def test_a_page_without_a_word_piece_still_has_a_score_that_json_can_hold(encoder, tmp_path):
+    page = record(1, "null")
+    page["document_text"] = "<P> \u200b </P>"
+    page["long_answer_candidates"] = [{"start_token": 0, "end_token": 3, "top_level": True}]
+    example = nq_example(page, "x")
+    features = featuriser(encoder, labels=False)([example])
+    logits = FlatLogits(np.zeros((len(features.input_ids), 2), np.float32), np.zeros((1, 5), np.float32))
+    found = predicted([example], predict_spans(features, [example.context], logits, 30))
+    assert write_predictions(tmp_path / "p.json", found.values()) == 1
+    assert json.loads((tmp_path / "p.json").read_text())["predictions"][0]["short_answers"] == []
 
 
 def test_the_longest_candidate_reads_no_question(answered):

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaprune.data.examples import Answer, Example
-from qaprune.data.nq import ANSWER_TYPES, make_document, nq_example, read_nq
+from qaprune.data.nq import ANSWER_TYPES, check_readable, make_document, nq_example, page_of, read_nq
 from qaprune.data.nq_layouts import simplify_hub_row
 from qaprune.data.prepared import read_examples, write_examples
 from qaprune.data.sources import fetch_encoder, read_squad2_source
@@ -219,9 +219,7 @@ def test_nq_labels(annotations, text, kind):
         assert example.context[answer.start : answer.start + len(answer.text)] == answer.text
 
 
-WORDS = st.sampled_from(
-    ["a", "Jon", "<P>", "</P>", "<Td_x>", "<b>", "é", "naïve", "x\u00a0y", "...", "<", "[P]"]
-)
+WORDS = st.sampled_from(["a", "Jon", "<P>", "</P>", "<Td_x>", "<b>", "é", "naïve", "...", "<", "[P]"])
 
 
 @given(st.lists(WORDS, min_size=1, max_size=40), st.data())
@@ -233,6 +231,64 @@ def test_the_way_back_is_exact_for_any_document(tokens, data):
     record = nq_record(document_text=" ".join(tokens), long_answer_candidates=candidates)
     if any(candidate["top_level"] for candidate in candidates):
         check_way_back(record)
+
+
+def test_white_space_inside_a_token_is_no_end_of_a_word():
+    text = "<P> the x\u00a0y \u2003 mill \u00a0z </P>"
+    document = make_document(text, [{"start_token": 0, "end_token": 7, "top_level": True}])
+    assert document.context == "[Paragraph=1] the x_y mill z"
+    assert document.tokens.tolist() == [0, 1, 2, 4, 5]
+
+
+def passes(judge, *arguments) -> bool:
+    try:
+        judge(*arguments)
+    except InputError:
+        return False
+    return True
+
+
+def test_what_is_refused_is_what_could_not_be_read():
+    """The cheap check of the first pass and the making of an example agree."""
+    rng = np.random.default_rng(3)
+    tokens = ["a", "b", "<P>", "</P>", "<Table>", ""]
+    judged = set()
+    for _ in range(600):
+        size = int(rng.integers(1, 9))
+        cuts = sorted({int(cut) for cut in rng.integers(0, size + 1, 4)})
+        candidates = [
+            {"start_token": first, "end_token": last, "top_level": bool(rng.random() < 0.7)}
+            for first, last in pairwise(cuts)
+        ]
+        annotations = []
+        if candidates:
+            index = int(rng.integers(len(candidates)))
+            span = (candidates[index]["start_token"], candidates[index]["end_token"])
+            first = int(rng.integers(size))
+            shorts = [(first, int(rng.integers(first + 1, size + 1)))] if rng.random() < 0.5 else ()
+            annotations = [nq_annotation(shorts, index, span)]
+        record = nq_record(
+            document_text=" ".join(rng.choice(tokens, size)),
+            long_answer_candidates=candidates,
+            annotations=annotations,
+        )
+        found = [passes(check_readable, record, "x", True), passes(nq_example, record, "x")]
+        assert found[0] == found[1], record
+        judged.add(found[0])
+    assert judged == {True, False}
+
+
+def test_dev_needs_annotations_and_a_page_is_known_by_its_address(nq_files):
+    train, dev, out = nq_files
+    dev.write_text(json.dumps(nq_record(annotations=[])))
+    with pytest.raises(InputError, match=r"dev.jsonl:1: annotations: expected at least one"):
+        data(nq_spec(train, dev), {}, out, print)
+    url = "https://en.wikipedia.org//w/index.php?title=Some_Mill&amp;oldid={}"
+    pages = [nq_record(document_url=url.format(n)) for n in (866450897, 7)]
+    for record in pages:
+        del record["document_title"]
+    assert {page_of(record) for record in pages} == {"Some_Mill"}
+    assert page_of({"example_id": 5}) == "5"
 
 
 def original(record: dict) -> dict:
@@ -315,6 +371,17 @@ BAD_NQ = [
         "are not text of a top-level candidate",
     ),
     (json.dumps(nq_record(document_text="<P> " * 15 + "<P>")), "expected text besides HTML"),
+    (json.dumps(nq_record(question_text=" ")), "'question_text': expected text"),
+    (json.dumps(changed(["long_answer_candidates", 2, "top_level"], True)), "overlaps another"),
+    (json.dumps(nq_record(annotations=[nq_annotation((), -1)])), "it points at no candidate"),
+    (
+        json.dumps(changed(["annotations", 0, "long_answer", "start_byte"], 5)),
+        "bytes [5, -1) are not a span",
+    ),
+    (json.dumps(changed(["document_text"], "x" + chr(0xD800))), "half of a surrogate pair"),
+    ('{"example_id": "\\uD800"}', "half of a surrogate pair"),
+    ('{"example_id": ' + "9" * 5000 + "}", "invalid JSON: Exceeds the limit"),
+    ("\ufeff{}", "invalid JSON: Unexpected UTF-8 BOM"),
     ('{"example_id": "\\ud800"}', "half of a surrogate pair"),
     ("[" * 100_000, "nested too deeply"),
 ]
@@ -511,8 +578,13 @@ def test_hub_rows_are_prepared_like_a_file(nq_files, monkeypatch):
     assert counts["digests"]["train"] == "r"
     assert not list(out.glob("*spool*"))
     rows[3]["annotations"]["short_answers"][0]["end_token"] = [90]
+    del rows[7]["document"]
+    spec = nq_spec(train, dev) | {"train": {"hub": "some/nq"}}
     with pytest.raises(InputError, match=r"some/nq: train:4 "):
-        data(nq_spec(train, dev) | {"train": {"hub": "some/nq"}}, {}, out, print)
+        data(spec, {}, out, print)
+    skipped = data(spec | {"on_bad_example": "skip"}, {}, out, print)
+    assert skipped["bad_examples"] == 2
+    assert "some/nq: train:8: missing key" in skipped["bad_examples_first"][1]
 
 
 def test_the_holdout_is_whole_articles_and_fixed():

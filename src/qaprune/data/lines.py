@@ -48,7 +48,7 @@ def shards(path: Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise InputError(f"{path}: no such file or folder")
-    found = sorted(file for file in path.iterdir() if file.name.endswith(SHARDS))
+    found = sorted(file for file in path.iterdir() if file.name.endswith(SHARDS) and file.is_file())
     if not found:
         raise InputError(f"{path}: no shards in this folder; expected files named *.jsonl or *.jsonl.gz")
     return found

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from qaprune.data.examples import Answer, Example
-from qaprune.data.nq_layouts import check_record, simplified
+from qaprune.data.nq_layouts import check_record, simplified, top_level_parts
 from qaprune.data.structure import structure_token
 from qaprune.errors import InputError
 from qaprune.jsonfile import read_json_lines
@@ -28,6 +28,7 @@ ANSWER_TYPES = ("null", "yes", "no", "short", "long")
 
 _HTML = re.compile(r"</?[A-Z][^\s<>]*>")
 _TAG = re.compile(r"<([A-Za-z]+)")
+_TITLE_IN_URL = re.compile(r"[?&]title=([^&]+)")
 _KIND_OF_TAG = {"Table": "Table", "Ul": "List", "Ol": "List", "Dl": "List"}
 
 
@@ -60,12 +61,15 @@ class Document:
         return int(self.parts[at, 0]), int(self.parts[at, 1])
 
     def answer(self, first: int, last: int) -> Answer | None:
-        """The words of document tokens [first, last) as a span of the context, without a leading structure
-        token."""
+        """The words of document tokens [first, last) as a span of the context, without structure tokens at
+        its ends; None where there are none."""
         begin, end = (int(at) for at in np.searchsorted(self.tokens, (first, last)))
-        if begin < end and begin in self.leads:
+        leads = set(self.leads.tolist())
+        while begin < end and begin in leads:
             begin += 1
-        if begin >= end:
+        while begin < end and end - 1 in leads:
+            end -= 1
+        if begin == end:
             return None
         start = int(self.starts[begin])
         stop = int(self.starts[end]) - 1 if end < len(self.starts) else len(self.context)
@@ -82,20 +86,30 @@ class NqExample(Example):
     annotations: tuple[Mapping[str, Any], ...] = ()
 
 
+def readable(text: str, candidates: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
+    """A document's tokens, and which of them a model reads (bool): words of top-level candidates.
+
+    Without any such candidate all words are read. White space inside a token becomes `_`, as in the
+    official simplification: a word is what stands between two spaces.
+    """
+    tokens = text.split(" ")
+    inside = np.zeros(len(tokens), bool)
+    for first, last in top_level_parts(candidates) or [(0, len(tokens))]:
+        inside[first:last] = True
+    if text.split() != tokens:
+        tokens = ["_".join(token.split()) for token in tokens]
+        inside[[n for n, token in enumerate(tokens) if not token]] = False
+    inside[[n for n, token in enumerate(tokens) if token[:1] == "<" and _HTML.fullmatch(token)]] = False
+    return tokens, inside
+
+
 def make_document(text: str, candidates: list[dict[str, Any]]) -> Document:
     """The document that a model reads, from simplified text and its long-answer candidates.
 
     Without a top-level candidate it is all of the text, as one part that no long answer can name.
     """
-    tokens = text.split(" ")
-    parts = sorted((c["start_token"], c["end_token"]) for c in candidates if c.get("top_level", True))
-    inside = np.zeros(len(tokens), bool)
-    for first, last in parts or [(0, len(tokens))]:
-        inside[first:last] = True
-    left_out = [n for n, token in enumerate(tokens) if token[:1] == "<" and _HTML.fullmatch(token)]
-    inside[left_out] = False
-    if "" in tokens:
-        inside[[n for n, token in enumerate(tokens) if not token]] = False
+    tokens, inside = readable(text, candidates)
+    parts = top_level_parts(candidates)
     seen: Counter[str] = Counter()
     leads: list[tuple[int, str]] = []
     for first, _ in parts or [(0, len(tokens))]:
@@ -125,7 +139,7 @@ def nq_example(record: Mapping[str, Any], where: str) -> NqExample:
     identity = str(record["example_id"])
     document = make_document(record["document_text"], record["long_answer_candidates"])
     if len(document.leads) == len(document.starts):
-        raise InputError(f"{where}: document_text: expected text besides HTML tokens")
+        raise _empty(where)
     span, answer_type = label_of(record["annotations"])
     answers = ()
     if span is not None:
@@ -133,7 +147,7 @@ def nq_example(record: Mapping[str, Any], where: str) -> NqExample:
         if answer is None:
             raise _no_text(span, where)
         answers = (answer,)
-    title = str(record.get("document_title") or record.get("document_url") or identity)
+    title = page_of(record)
     return NqExample(
         identity,
         record["question_text"],
@@ -167,26 +181,28 @@ def label_of(annotations: list[Mapping[str, Any]]) -> tuple[tuple[int, int] | No
     )
 
 
-def check_label(record: Mapping[str, Any], where: str) -> None:
-    """Refuse a checked record without text, or whose answer is not text that a model reads.
-
-    What `nq_example` would find, without making its document.
-    """
-    tokens = record["document_text"].split(" ")
-    if not any(map(_is_text, tokens)):
-        raise InputError(f"{where}: document_text: expected text besides HTML tokens")
-    span, _ = label_of(record["annotations"])
-    if span is None:
-        return
-    for candidate in record["long_answer_candidates"]:
-        first, last = max(span[0], candidate["start_token"]), min(span[1], candidate["end_token"])
-        if candidate.get("top_level", True) and any(map(_is_text, tokens[first:last])):
-            return
-    raise _no_text(span, where)
+def check_readable(record: Mapping[str, Any], where: str, labels: bool) -> None:
+    """Refuse a checked record in which a model would read nothing and, with `labels`, one whose answer is
+    no text that it reads: what `nq_example` finds, without making the document."""
+    _, inside = readable(record["document_text"], record["long_answer_candidates"])
+    if not inside.any():
+        raise _empty(where)
+    span, _ = label_of(record["annotations"]) if labels else (None, 0)
+    if span is not None and not inside[slice(*span)].any():
+        raise _no_text(span, where)
 
 
-def _is_text(token: str) -> bool:
-    return token != "" and not (token[0] == "<" and _HTML.fullmatch(token))
+def page_of(record: Mapping[str, Any]) -> str:
+    """The page that a document is a revision of: its title, or what its address says of it."""
+    if title := record.get("document_title"):
+        return str(title)
+    url = str(record.get("document_url") or record["example_id"])
+    found = _TITLE_IN_URL.search(url)
+    return found[1] if found else url
+
+
+def _empty(where: str) -> InputError:
+    return InputError(f"{where}: document_text: expected text besides HTML tokens in its candidates")
 
 
 def _no_text(span: tuple[int, int], where: str) -> InputError:

@@ -7,6 +7,7 @@ Original: `document_tokens` with byte offsets into `document_html`. Hub: columns
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 from qaprune.errors import InputError
@@ -77,13 +78,20 @@ def check_record(record: dict[str, Any], where: str) -> None:
     if not isinstance(identity, str):
         expect(identity, int, f"{where}: 'example_id'")
     where = f"{where} (example_id {identity})"
-    field(record, "question_text", str, where)
+    if not field(record, "question_text", str, where).strip():
+        raise InputError(f"{where}: 'question_text': expected text, found none")
     tokens = field(record, "document_text", str, where).count(" ") + 1
     candidates = field(record, "long_answer_candidates", list, where)
     for i, candidate in enumerate(candidates):
         _token_range(candidate, tokens, where, f"long_answer_candidates[{i}]")
         if type(candidate.get("top_level", True)) is not bool:
             raise InputError(f"{where}: long_answer_candidates[{i}]: 'top_level': expected true or false")
+    parts = top_level_parts(candidates)
+    for (_, before), (after, last) in pairwise(parts):
+        if after < before:
+            raise InputError(
+                f"{where}: long_answer_candidates: the top-level one at [{after}, {last}) overlaps another"
+            )
     for i, annotation in enumerate(field(record, "annotations", list, where)):
         _check_annotation(annotation, candidates, tokens, where, f"annotations[{i}]")
 
@@ -101,6 +109,14 @@ def _check_annotation(annotation: Any, candidates: list[Any], tokens: int, where
             f"{inside}: long_answer: 'candidate_index' {index}: expected -1 to {len(candidates) - 1}"
         )
     if index == NO_ANSWER_INDEX:
+        span = tuple(
+            field(long, key, int, f"{inside}: long_answer") for key in ("start_token", "end_token")
+        )
+        if span != (NO_ANSWER_INDEX, NO_ANSWER_INDEX):
+            raise InputError(
+                f"{inside}: long_answer: tokens [{span[0]}, {span[1]}) with 'candidate_index' -1: "
+                "it points at no candidate"
+            )
         if shorts or yes_no != "NONE":
             raise InputError(
                 f"{inside}: has a short or yes/no answer, but its long answer points at no candidate"
@@ -116,12 +132,28 @@ def _check_annotation(annotation: Any, candidates: list[Any], tokens: int, where
         _token_range(short, tokens, where, f"{name}: short_answers[{i}]")
 
 
+def top_level_parts(candidates: list[Any]) -> list[tuple[int, int]]:
+    """First and last token of the candidates that lie in no other, in the document's order."""
+    return sorted((c["start_token"], c["end_token"]) for c in candidates if c.get("top_level", True))
+
+
+def _check_bytes(span: dict[str, Any], inside: str) -> None:
+    """Byte offsets, where there are any, are a span too."""
+    first, last = (
+        expect(span.get(key, -1), int, f"{inside}: '{key}'") for key in ("start_byte", "end_byte")
+    )
+    if (first, last) != (-1, -1) and not 0 <= first < last:
+        raise InputError(f"{inside}: bytes [{first}, {last}) are not a span")
+
+
 def _token_range(span: Any, tokens: int, where: str, name: str) -> tuple[int, int]:
     """First and last token of a span, checked to lie inside a document of that many tokens."""
     # Hundreds a record: the plain path first, the worded one for what fails it.
     if type(span) is dict:
         first, last = span.get("start_token"), span.get("end_token")
         if type(first) is int and type(last) is int and 0 <= first < last <= tokens:
+            if "start_byte" in span or "end_byte" in span:
+                _check_bytes(span, f"{where}: {name}")
             return first, last
     inside = f"{where}: {name}"
     first, last = (field(span, key, int, inside) for key in ("start_token", "end_token"))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qaprune.data.lines import Chunk, Damage, chunks, ordered_map, shards
-from qaprune.data.nq import check_label
+from qaprune.data.nq import check_readable, page_of
 from qaprune.data.nq_layouts import check_record, simplified, simplify_hub_row
 from qaprune.data.split import sample_questions, split_holdout
 from qaprune.errors import InputError
@@ -73,14 +73,14 @@ def prepare_nq(
     """
     bad = Bad(spec["on_bad_example"] == "skip")
     with _local(sources["train"], "train", out) as files:
-        rows = survey(files, bad, processes)
+        rows = survey(files, bad, processes, labels=True)
         found = _examples(rows, files)
         train, holdout = split_holdout(found, spec["holdout_share"])
         place = {row.id: "train" for row in sample_questions(train, spec["train_questions"])}
         place |= {row.id: "holdout" for row in sample_questions(holdout, spec["holdout_questions"])}
         counts = _write(files, rows, place, out, processes, routed)
     with _local(sources["dev"], "validation", out) as files:
-        rows = survey(files, bad, processes)
+        rows = survey(files, bad, processes, labels=False)
         found = _examples(rows, files)
         place = {row.id: "rest" for row in found} if spec["full_dev"] else {}
         place |= {row.id: "sample" for row in sample_questions(found, spec["dev_questions"])}
@@ -114,20 +114,36 @@ def _local(source: dict[str, Any], split: str, out: Path) -> Iterator[list[tuple
     from qaprune.data.sources import hub_errors, hub_rows
 
     spool = out / f"{split}.spool.gz"
-    with hub_errors(source["hub"]), gzip.open(spool, "wt", compresslevel=1, encoding="utf-8") as file:
-        for row in hub_rows(source, split):
-            file.write(json.dumps(simplify_hub_row(row), ensure_ascii=False) + "\n")
+    with gzip.open(spool, "wt", compresslevel=1, encoding="utf-8") as file:
+        with hub_errors(source["hub"]):
+            rows = iter(hub_rows(source, split))
+        while True:
+            with hub_errors(source["hub"]):
+                row = next(rows, None)
+            if row is None:
+                break
+            file.write(json.dumps(_simplified_row(row)) + "\n")
     try:
         yield [(spool, f"{source['hub']}: {split}")]
     finally:
         spool.unlink()
 
 
-def survey(files: list[tuple[Path, str]], bad: Bad, processes: int) -> list[Row | None]:
-    """A row for every line of the files in their order, None for a bad one."""
+def _simplified_row(row: Any) -> dict[str, Any]:
+    try:
+        return simplify_hub_row(row)
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError):
+        return {}  # a line without any key: the survey names it
+
+
+def survey(files: list[tuple[Path, str]], bad: Bad, processes: int, labels: bool) -> list[Row | None]:
+    """A row for every line of the files in their order, None for a bad one.
+
+    With `labels` (train) an answer must be text that a model reads; without (dev) there must be some.
+    """
     rows: list[Row | None] = []
     seen: dict[str, str] = {}
-    for found in ordered_map(survey_chunk, _all_chunks(files), processes):
+    for found in ordered_map(partial(survey_chunk, labels=labels), _all_chunks(files), processes):
         for row in found:
             if isinstance(row, Row) and row.id in seen:
                 row = f"{row.where}: example_id {row.id} again; it is also in {seen[row.id]}"
@@ -140,24 +156,24 @@ def survey(files: list[tuple[Path, str]], bad: Bad, processes: int) -> list[Row 
     return rows
 
 
-def survey_chunk(chunk: Chunk | Damage) -> list[Row | str]:
+def survey_chunk(chunk: Chunk | Damage, labels: bool) -> list[Row | str]:
     """A row for each line of a chunk, or what is wrong with it."""
     if isinstance(chunk, Damage):
         return [chunk.error]
-    return [_survey_line(line, where) for where, line in chunk.lines()]
+    return [_survey_line(line, where, labels) for where, line in chunk.lines()]
 
 
-def _survey_line(line: bytes, where: str) -> Row | str:
+def _survey_line(line: bytes, where: str, labels: bool) -> Row | str:
     try:
         given = parse_object(line, where)
         record = simplified(given, where)
         check_record(record, where)
-        check_label(record, where)
+        if not labels and not record["annotations"]:
+            raise InputError(f"{where}: annotations: expected at least one of a dev example")
+        check_readable(record, where, labels)
     except InputError as error:
         return str(error)
-    identity = str(record["example_id"])
-    title = str(record.get("document_title") or record.get("document_url") or identity)
-    return Row(identity, title, where, record is given)
+    return Row(str(record["example_id"]), page_of(record), where, record is given)
 
 
 def _all_chunks(files: list[tuple[Path, str]]) -> Iterator[Chunk | Damage]:

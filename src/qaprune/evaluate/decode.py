@@ -109,26 +109,28 @@ def decode_documents(
     first, last = np.asarray(context_start, np.int64), np.asarray(context_end, np.int64)
     question = np.asarray(question_index, np.int64)
     _check(start, end, row_ptr, first, last, question, n_questions, max_answer_tokens)
-    opened = np.zeros(len(start) + 2, np.int8)
-    opened[1:-1] = ~leads
-    column = np.arange(len(start)) - np.repeat(row_ptr[:-1], np.diff(row_ptr))
-    inside = (column >= np.repeat(first, np.diff(row_ptr))) & (column < np.repeat(last, np.diff(row_ptr)))
-    opened[1:-1] &= inside
-    begins, ends = (np.flatnonzero(np.diff(opened) == side) for side in (1, -1))
     null = start[row_ptr[:-1]].astype(np.float64) + end[row_ptr[:-1]]
     best = np.full(n_questions, -np.inf)
     window, span_start, span_end = (np.full(n_questions, -1, np.int64) for _ in range(3))
     lowest_null = np.full(n_questions, np.inf)
     np.minimum.at(lowest_null, question, null)
-    for low in range(0, len(begins), BLOCK):
-        part = slice(low, low + BLOCK)
-        lengths = ends[part] - begins[part]
-        tokens = slice(begins[low], ends[part][-1])
-        ptr = np.append(begins[part], ends[part][-1]) - begins[low]
+    for low in range(0, len(question), BLOCK):
+        high = min(low + BLOCK, len(question))
+        tokens = slice(row_ptr[low], row_ptr[high])
+        ptr = row_ptr[low : high + 1] - row_ptr[low]
+        begins, ends = _stretches(ptr, first[low:high], last[low:high], leads[tokens])
+        if not len(begins):
+            continue
+        lengths = ends - begins
         s, e, score = best_spans(
-            start[tokens], end[tokens], ptr, np.zeros_like(lengths), lengths, max_answer_tokens
+            start[tokens],
+            end[tokens],
+            np.append(begins, ptr[-1]),
+            np.zeros_like(lengths),
+            lengths,
+            max_answer_tokens,
         )
-        rows = np.searchsorted(row_ptr, begins[part], side="right") - 1
+        rows = low + np.searchsorted(ptr, begins, side="right") - 1
         above = score - null[rows]
         # The last of a stable order by question and score: the best of each, of equal ones the first.
         order = np.lexsort((-np.arange(len(above)), above, question[rows]))
@@ -136,10 +138,22 @@ def decode_documents(
         final = final[above[final] > best[question[rows[final]]]]
         winners = question[rows[final]]
         best[winners], window[winners] = above[final], rows[final]
-        shift = begins[part][final] - row_ptr[rows[final]]
+        shift = begins[final] + row_ptr[low] - row_ptr[rows[final]]
         span_start[winners], span_end[winners] = s[final] + shift, e[final] + shift
     own = np.where(window >= 0, null[window], lowest_null)
     return SpanPredictions(window, span_start, span_end, best + own, own)
+
+
+def _stretches(
+    row_ptr: np.ndarray, first: np.ndarray, last: np.ndarray, leads: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and last token (exclusive) of each run of context tokens that are no structure tokens."""
+    sizes = np.diff(row_ptr)
+    column = np.arange(row_ptr[-1]) - np.repeat(row_ptr[:-1], sizes)
+    opened = np.zeros(len(leads) + 2, np.int8)
+    opened[1:-1] = ~leads & (column >= np.repeat(first, sizes)) & (column < np.repeat(last, sizes))
+    begins, ends = (np.flatnonzero(np.diff(opened) == side) for side in (1, -1))
+    return begins, ends
 
 
 def best_spans(

@@ -10,6 +10,9 @@ from qaprune.data.nq import ANSWER_TYPES, NqExample
 from qaprune.evaluate.nq_files import NULL_SPAN, Label, Prediction, Span, read_annotation
 from qaprune.evaluate.predictions import Predictions
 
+LEAST = -1e30
+"""JSON has no minus infinity."""
+
 
 def annotated(examples: Sequence[NqExample]) -> dict[str, tuple[Label, ...]]:
     """What annotators said of each example, by its id."""
@@ -28,7 +31,8 @@ def predicted(examples: Sequence[NqExample], spans: Predictions) -> dict[str, Pr
     """
     found = {}
     for number, example in enumerate(examples):
-        score = float(-spans.null_odds[number])
+        # A page without a single word piece has no span: it ranks below all others.
+        score = max(float(-spans.null_odds[number]), LEAST)
         label = Label()
         if spans.texts[number]:
             tokens = example.document.token_span(int(spans.start[number]), int(spans.end[number]))

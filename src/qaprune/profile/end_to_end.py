@@ -10,8 +10,9 @@ import numpy as np
 
 from qaprune.data.examples import Example
 from qaprune.data.features import FlatLogits, batch_inputs
+from qaprune.data.nq import NqExample
 from qaprune.data.prepared import read_examples
-from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
+from qaprune.data.windows import Featuriser, WindowSettings, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
 from qaprune.profile.inputs import BATCHES_A_CELL
@@ -39,9 +40,9 @@ class Service:
         device: str,
     ):
         self._examples = examples
-        self._tokenizer = tokenizer
-        self._architecture = architecture
-        self._windows = windows
+        # Made once: a service keeps its tokenizer, and what it remembers of words.
+        structure = isinstance(examples[0], NqExample)
+        self._featurise = Featuriser(tokenizer, architecture, windows, labels=False, structure=structure)
         self._max_answer_tokens = max_answer_tokens
         self._device = device
 
@@ -59,7 +60,7 @@ class Service:
         self, forward: Forward, examples: list[Example], batch: int, length: int, threshold: float = 0.0
     ) -> dict[str, str]:
         """Answer texts by question id, empty where null; passes are `batch` windows of `length` tokens."""
-        features = featurise(examples, self._tokenizer, self._architecture, self._windows, labels=False)
+        features = self._featurise(examples)
         lengths = features.lengths()
         logits = np.empty((len(features.input_ids), 2), np.float32)
         types = []

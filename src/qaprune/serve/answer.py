@@ -28,10 +28,10 @@ class Answer:
     """The answer to one question.
 
     `text` is `context[start:end]`, empty with start and end None where there is none. `score` is the best
-    span's start logit plus end logit, `null_score` that sum at the first token, lowest over the windows;
-    the answer is none where `null_score - score` exceeds the threshold. A model trained on Natural
-    Questions says what it takes the answer for (yes, no, short, long): the text is then "yes" or "no", or
-    the span, of a long answer where it begins.
+    span's start logit plus end logit, `null_score` that sum at the first token, lowest over the windows.
+    There is no answer where `null_score - score` exceeds the threshold. A model of Natural Questions
+    takes its null score from the span's own window, and says what it takes the answer for (yes, no, short,
+    long): the text is then "yes" or "no", or the span, of a long answer where it begins.
     """
 
     text: str
@@ -53,13 +53,20 @@ class Answerer:
         compute: Compute,
         windows: dict[str, int],
         threshold: float,
+        long_threshold: float = 0.0,
     ):
+        from qaprune.data.windows import Featuriser, WindowSettings
+
         self.model = model
         self.threshold = threshold
+        self.long_threshold = long_threshold
         self.windows = windows
-        self._tokenizer = tokenizer
-        self._architecture = architecture
         self._compute = compute
+        self._joint = bool(getattr(model.config, "answer_types", 0))
+        settings = WindowSettings(
+            **{name: windows[name] for name in windows if name != "max_answer_tokens"}
+        )
+        self._featurise = Featuriser(tokenizer, architecture, settings, labels=False, structure=self._joint)
 
     def answer(self, question: str, context: str) -> Answer:
         """The best span of `context`, or none."""
@@ -70,7 +77,6 @@ class Answerer:
         from qaprune.data.examples import Example
         from qaprune.data.nq import ANSWER_TYPES
         from qaprune.data.structure import structure_token
-        from qaprune.data.windows import Featuriser, WindowSettings
         from qaprune.evaluate.predictions import predict_spans
         from qaprune.train.predict import predict_logits
 
@@ -80,25 +86,24 @@ class Answerer:
             for name, text in zip(("question", "context"), pair, strict=True):
                 if not isinstance(text, str) or not text.strip():
                     raise InputError(f"{name} {number + 1}: expected text, got {text!r}")
-        joint = bool(getattr(self.model.config, "answer_types", 0))
-        # Such a model has never seen a text that no structure token leads.
-        lead = structure_token("Paragraph", 1) + " " if joint else ""
+        # A model with answer types has never seen a text that no structure token leads.
+        lead = structure_token("Paragraph", 1) + " " if self._joint else ""
         contexts = [lead + context for _, context in questions]
         examples = [
             Example(str(number), question, context, "", "")
             for number, ((question, _), context) in enumerate(zip(questions, contexts, strict=True))
         ]
-        settings = {name: value for name, value in self.windows.items() if name != "max_answer_tokens"}
-        featuriser = Featuriser(
-            self._tokenizer, self._architecture, WindowSettings(**settings), labels=False, structure=joint
-        )
-        features = featuriser(examples)
+        features = self._featurise(examples)
         logits = predict_logits(self.model, features, self._compute)
         spans = predict_spans(features, contexts, logits, self.windows["max_answer_tokens"])
         answers = []
-        for number, none in enumerate(spans.null_odds > self.threshold):
-            none = bool(none) or not spans.texts[number]
-            kind = None if none or spans.types is None else ANSWER_TYPES[spans.types[number]]
+        for number, odds in enumerate(spans.null_odds):
+            kind = None if spans.types is None else ANSWER_TYPES[spans.types[number]]
+            none = (
+                odds > (self.long_threshold if kind == "long" else self.threshold)
+                or not spans.texts[number]
+            )
+            kind = None if none else kind
             said = kind in ("yes", "no")
             answers.append(
                 Answer(
@@ -119,7 +124,8 @@ def load(
     """Load a checkpoint folder, or a hub name, to answer with.
 
     `device`: auto, cpu or cuda; `dtype`: auto, float32 or bfloat16, as everywhere in the suite. `threshold`
-    replaces the checkpoint's own; one that ships none answers null where null scores higher.
+    replaces the checkpoint's own, of long answers too; one that ships none answers null where null scores
+    higher.
     """
     from qaprune.data.sources import fetch_encoder
     from qaprune.data.windows import load_tokenizer
@@ -133,11 +139,13 @@ def load(
     where = resolve_device(device)
     compute = Compute(where, resolve_dtype(dtype, where), "sdpa")
     model = load_model(folder, compute.attention).to(where).eval()
-    if threshold is None:
-        threshold = float(config.get("no_answer_threshold", 0.0))
+    given = {"no_answer_threshold": threshold, "long_answer_threshold": threshold}
+    own = {name: config.get(name, 0.0) if value is None else value for name, value in given.items()}
     architecture = architecture_of(config["model_type"])
     windows = windows_of(config, architecture)
-    return Answerer(model, load_tokenizer(folder), architecture, compute, windows, threshold)
+    return Answerer(
+        model, load_tokenizer(folder), architecture, compute, windows, *map(float, own.values())
+    )
 
 
 def windows_of(config: dict[str, Any], architecture: str) -> dict[str, int]:

@@ -139,8 +139,9 @@ answer = qaprune.load("this folder").answer("Who sold the mill?", "Anna sold the
 ```
 
 {plain}
-The answer is "none" where the null score (start plus end logit of the first token, lowest over the windows)
-exceeds the best span's score by more than `no_answer_threshold`, {threshold:g}, chosen on a part of train.
+The answer is "none" where the null score (start plus end logit of the first token, lowest over the
+windows; of a model with answer types, in the span's own window) exceeds the best span's score by more than
+`no_answer_threshold`, {threshold:g}, chosen on a part of train.
 """
 
 
