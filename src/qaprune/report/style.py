@@ -8,7 +8,10 @@ from typing import Any
 # Okabe-Ito, ordered so that neighbours differ in lightness too; the paler three are left to later criteria.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-KNOWN = ("l0", "random", "gain", "first_layers", "alternate_layers", "leave_one_out", "fisher")
+KNOWN = (
+    *("l0", "random", "gain", "first_layers", "alternate_layers", "leave_one_out", "fisher"),
+    *("l0_joint", "movement", "magnitude", "torch_pruning_global", "torch_pruning_layer", "uniform"),
+)
 GREY = "#5f5f5f"
 PALE = "#bdbdbd"
 PARAMETERS = {
@@ -30,14 +33,19 @@ PARAMETERS = {
 
 def looks(criteria: list[str]) -> dict[str, tuple[str, str]]:
     """criterion -> (colour, marker): known criteria always look the same, others take what is free."""
-    others = [name for name in dict.fromkeys(criteria) if name not in KNOWN]
-    order = [*KNOWN, *others]
-    used = [name for name in order if name in criteria]
-    places = {name: KNOWN.index(name) for name in used if name in KNOWN}
-    free = [place for place in range(len(COLOURS)) if place not in places.values()] or [0]
-    for number, name in enumerate(name for name in used if name not in KNOWN):
-        places[name] = free[number % len(free)]
-    return {name: (COLOURS[place], MARKERS[place]) for name, place in places.items()}
+    places = {name: KNOWN.index(name) for name in criteria if name in KNOWN}
+    every = range(len(COLOURS) * len(MARKERS))
+    free = iter([place for place in every if place not in places.values()])
+    for name in dict.fromkeys(criteria):
+        if name not in places:
+            places[name] = next(free)
+    return {name: _look(place) for name, place in places.items()}
+
+
+def _look(place: int) -> tuple[str, str]:
+    """Colours come again with another marker: no two of the first 49 places are alike."""
+    again, first = divmod(place, len(COLOURS))
+    return COLOURS[first], MARKERS[(first + 2 * again) % len(MARKERS)]
 
 
 def save(figure: Any, path: Path) -> None:

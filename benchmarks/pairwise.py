@@ -1,0 +1,41 @@
+"""Which rows of a run differ in F1 by more than their interval, beyond the differences to the teacher.
+
+    python -m benchmarks.pairwise RESULTS --run RUN [--variant distilled]
+
+Prints, for each pair of rows of that variant, the difference of F1 on dev and its 95 % interval over
+resampled paragraphs, one resampling for all; `*` marks those whose interval leaves out 0. With many pairs
+one in twenty does so by chance. Training noise is not in the intervals.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import combinations
+from pathlib import Path
+
+from qaprune.report.collect import read_run
+from qaprune.report.intervals import bootstrap_f1, percentile_interval
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print a line a pair, the better row first."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--run", required=True)
+    parser.add_argument("--variant", default="distilled")
+    args = parser.parse_args(argv)
+    run = read_run(args.results / "evaluate" / args.run, None)
+    samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums), strict=True))
+    names = [key for key, scores in run.variants.items() if scores["variant"] == args.variant]
+    names.sort(key=lambda key: -run.variants[key]["f1"])
+    for better, worse in combinations(names, 2):
+        low, high = percentile_interval(samples[better] - samples[worse])
+        difference = run.variants[better]["f1"] - run.variants[worse]["f1"]
+        mark = "*" if low > 0 or high < 0 else " "
+        print(f"{mark} {better:<38} {worse:<38} {difference:+5.1f}  [{low:+.1f}, {high:+.1f}]")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
