@@ -64,7 +64,7 @@ STAGES = {
     "recover": StageCommand(
         "qaprune.train.stages:recover",
         "retrain or distil a pruned model",
-        ("model", "logits?", "features", "holdout"),
+        ("model", "logits?", "teacher?", "features", "holdout"),
     ),
     "evaluate": StageCommand(
         "qaprune.evaluate.stage:evaluate",
@@ -147,7 +147,7 @@ def _add_people_commands(commands: Any) -> None:
 
 
 def _run_stage(args: argparse.Namespace) -> int:
-    from qaprune.stage import Log, run_stage
+    from qaprune.stage import Log, is_main_process, run_stage
 
     stage: StageCommand = args.stage
     spec = _read_spec(args.spec)
@@ -176,10 +176,12 @@ def _run_stage(args: argparse.Namespace) -> int:
         return getattr(import_module(module), function)(spec, inputs, out, log)
 
     try:
-        result = run_stage(args.command, spec, _digestible(paths), out, work, stage.owns_folder)
+        result = run_stage(args.command, spec, paths, out, work, stage.owns_folder)
     except InputError as error:
         log.keep(f"error: {error}")
         raise InputError(f"{args.command} {label}: {error}" if label else str(error)) from error
+    if not is_main_process():
+        return 0
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))
     log(f"{args.command} {label}: {result['summary']} ({record['seconds']:.1f} s)")
     return 0
@@ -188,11 +190,6 @@ def _run_stage(args: argparse.Namespace) -> int:
 def _folder(path: Path) -> Path:
     """A stage may be named by its folder or by the `stage.json` in it."""
     return path.parent if path.name == "stage.json" else path
-
-
-def _digestible(paths: dict[str, Path]) -> dict[str, Path]:
-    """Draws stand inside their point's folder and are covered by its digest."""
-    return {name: path for name, path in paths.items() if path.is_file() or (path / "stage.json").exists()}
 
 
 class _Spec(dict[str, Any]):

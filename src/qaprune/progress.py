@@ -12,10 +12,10 @@ PLAIN_SECONDS = 60
 
 
 class _Plain:
-    def __init__(self, total: int, label: str):
-        self.total, self.label, self.done = total, label, 0
-        self.last = time.monotonic()
-        self.text = ""
+    def __init__(self, total: int, label: str, done: int):
+        self.total, self.label, self.done = total, label, done
+        self.first, self.began = done, time.monotonic()
+        self.last = self.began
 
     def update(self) -> None:
         self.done += 1
@@ -23,14 +23,20 @@ class _Plain:
     def report(self, text: str) -> None:
         if time.monotonic() - self.last >= PLAIN_SECONDS and self.done + 1 < self.total:
             self.last = time.monotonic()
-            print(f"  {self.label}: step {self.done + 1}/{self.total}, {text}", file=sys.stderr, flush=True)
+            done = self.done + 1
+            left = (self.last - self.began) / (done - self.first) * (self.total - done)
+            print(
+                f"  {self.label}: step {done}/{self.total}, {text}, {left / 60:.0f} min left",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 class _Bar:
-    def __init__(self, total: int, label: str):
+    def __init__(self, total: int, label: str, done: int):
         from tqdm import tqdm
 
-        self.bar = tqdm(total=total, desc=label, unit="step", leave=False, dynamic_ncols=True)
+        self.bar = tqdm(total=total, initial=done, desc=label, unit="step", leave=False, dynamic_ncols=True)
 
     def update(self) -> None:
         self.bar.update()
@@ -39,13 +45,26 @@ class _Bar:
         self.bar.set_postfix_str(text, refresh=False)
 
 
+class _Quiet:
+    def update(self) -> None:
+        pass
+
+    def report(self, text: str) -> None:
+        pass
+
+
 @contextmanager
-def progress(total: int, label: str) -> Iterator[_Bar | _Plain]:
-    """`update()` after each step, `report(text)` for what stands beside the count."""
-    if not sys.stderr.isatty():
-        yield _Plain(total, label)
+def progress(
+    total: int, label: str, done: int = 0, quiet: bool = False
+) -> Iterator[_Bar | _Plain | _Quiet]:
+    """`update()` after each step, `report(text)` for what stands beside the count.
+
+    `done` steps were made by an earlier process; `quiet` shows nothing.
+    """
+    if quiet or not sys.stderr.isatty():
+        yield _Quiet() if quiet else _Plain(total, label, done)
         return
-    bar = _Bar(total, label)
+    bar = _Bar(total, label, done)
     try:
         yield bar
     finally:

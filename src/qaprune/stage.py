@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -45,7 +46,8 @@ def run_stage(
     began = time.perf_counter()
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        (out / "stage.json").unlink(missing_ok=True)
+        if is_main_process():
+            (out / "stage.json").unlink(missing_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
@@ -54,7 +56,7 @@ def run_stage(
         record = {
             "stage": stage,
             "spec": spec,
-            "inputs": {name: digest(path) for name, path in sorted(inputs.items())},
+            "inputs": digests(inputs),
             "result": result,
             "compute": COMPUTE or None,
             "seconds": round(time.perf_counter() - began, 2),
@@ -63,7 +65,9 @@ def run_stage(
             "python": platform.python_version(),
         }
         _write_json(scratch / "stage.json", record)
-        _move_all(scratch, out, owns_folder)
+        if is_main_process():
+            _move_all(scratch, out, owns_folder)
+            shutil.rmtree(resume_folder(scratch), ignore_errors=True)
     except OSError as error:
         if error.errno is not None and not isinstance(error, FileNotFoundError):
             raise InputError(f"{out}: cannot be written ({error.strerror})") from error
@@ -71,6 +75,24 @@ def run_stage(
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return result
+
+
+def resume_folder(scratch: Path) -> Path:
+    """Where a stage keeps what a killed run can go on from; `scratch` is the folder that `work` is handed.
+
+    Hidden beside the output folder, and gone when the stage is done.
+    """
+    return scratch.with_name(scratch.name.rpartition("-")[0] + ".resume")
+
+
+def launched_processes() -> int:
+    """How many processes run this stage together (torchrun); 1 where it runs alone."""
+    return int(os.environ["WORLD_SIZE"]) if "TORCHELASTIC_RUN_ID" in os.environ else 1
+
+
+def is_main_process() -> bool:
+    """Whether this process is the one that writes."""
+    return launched_processes() == 1 or os.environ["RANK"] == "0"
 
 
 def _move_all(scratch: Path, out: Path, clear: bool) -> None:
@@ -104,6 +126,15 @@ def digest(path: Path) -> str:
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def digests(paths: Mapping[str, Path]) -> dict[str, str]:
+    """Of files and stage folders, by name; a folder that no stage made has none."""
+    return {
+        name: digest(path)
+        for name, path in sorted(paths.items())
+        if path.is_file() or (path / "stage.json").exists()
+    }
 
 
 def git_commit(here: Path = Path(__file__).parent) -> str | None:
@@ -147,13 +178,14 @@ class Log:
     """Lines for the person who watches, kept in the rule's log file too."""
 
     def __init__(self, path: Path | None):
-        self.path = path
-        if path is not None:
+        self.path = path if is_main_process() else None
+        if self.path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("", encoding="utf-8")
 
     def __call__(self, line: str) -> None:
-        print(line, file=sys.stderr, flush=True)
+        if is_main_process():
+            print(line, file=sys.stderr, flush=True)
         self.keep(line)
 
     def keep(self, line: str) -> None:

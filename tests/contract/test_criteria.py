@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,8 @@ from qaprune.prune.mask import Mask
 from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.train.batches import train_batches
+from qaprune.train.compute import Compute
+from qaprune.train.loop import train
 from qaprune.train.losses import task_loss
 from tests.conftest import make_features, make_model, types_of
 
@@ -48,7 +52,7 @@ NARROWING = [name for name in BUILT_IN if name not in NO_HIDDEN]
 
 
 def run(
-    name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET, **more
+    name: str, architecture: str = "bert", model=None, budget: Budget = BUDGET, settings=None, **more
 ) -> tuple[Scores, torch.nn.Module]:
     model = model if model is not None else make_model(architecture, types=types_of(architecture))
     features = make_features(architecture=architecture, types=types_of(architecture))
@@ -62,12 +66,19 @@ def run(
     def batches(tokens, windows, seed):
         return train_batches(features, tokens, seed, "cpu", windows, logits)
 
+    def fit(objective, settings):
+        with tempfile.TemporaryDirectory() as folder:
+            compute = Compute(torch.device("cpu"), torch.float32, "eager")
+            log = Path(folder) / "train.jsonl"
+            return train(objective, features, settings, 5, compute, log, name, logits)
+
     more.setdefault("hidden", budget.hidden is not None)
-    task = GateTask(model_shape(model), SETTINGS[name], 5, budget, model, batches, **more)
+    task = GateTask(
+        model_shape(model), settings or SETTINGS[name], 5, budget, model, batches, fit=fit, **more
+    )
     if load_criterion(name).trains_weights:
         distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
-        tokens = int(features.lengths().sum())
-        task = replace(task, training=TRAINING | distil, epoch_tokens=tokens)
+        task = replace(task, training=TRAINING | distil)
     torch.manual_seed(5)  # as every stage does: dropout draws from it
     return load_criterion(name).score(task), model
 
@@ -242,17 +253,8 @@ def test_gain_is_the_sum_of_absolute_gradients_of_single_examples():
 def test_l0_drives_the_open_share_to_the_budget():
     from qaprune.gate.hard_concrete import open_probability
 
-    model, features = make_model("bert"), make_features()
     settings = SETTINGS["l0"] | {"steps": 300, "lr": 0.1}
-    task = GateTask(
-        model_shape(model),
-        settings,
-        5,
-        parse_budget("h50-f25"),
-        model,
-        lambda tokens, windows, seed: train_batches(features, tokens, seed, "cpu", windows),
-    )
-    scores = load_criterion("l0").score(task)
+    scores, _ = run("l0", budget=parse_budget("h50-f25"), settings=settings)
     assert open_probability(torch.tensor(scores.heads)).mean() == pytest.approx(0.5, abs=0.1)
     assert open_probability(torch.tensor(scores.ff)).mean() == pytest.approx(0.25, abs=0.1)
 

@@ -22,8 +22,8 @@ from qaprune.prune.select import select
 from qaprune.prune.slice import slice_model
 from qaprune.prune.stage import load_trained_weights, load_variant
 from qaprune.train.batches import train_batches
-from qaprune.train.loop import training_loss
 from qaprune.train.losses import batch_logits
+from qaprune.train.objectives import training_loss
 from tests.conftest import make_features, make_model
 
 TRAINING = {"epochs": 4, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
@@ -50,6 +50,7 @@ def inputs(tmp_path):
 def spec_of(name: str) -> dict:
     distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
     return {
+        "label": name,
         "length": 32,
         "criterion": name,
         "budget": "h50-f50",

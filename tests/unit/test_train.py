@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import numpy as np
 import pytest
@@ -13,10 +13,19 @@ from hypothesis import strategies as st
 
 from qaprune.errors import InputError
 from qaprune.models.rebuild import with_answer_types
-from qaprune.train.batches import labelled_batch, padded_length, plan_batches, train_batches
+from qaprune.train.batches import (
+    SHAPES,
+    labelled_batch,
+    padded_length,
+    plan_epoch,
+    plan_prediction,
+    shape_lengths,
+    train_batches,
+)
 from qaprune.train.compute import start
-from qaprune.train.loop import fit, schedule
+from qaprune.train.loop import fit
 from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_loss
+from qaprune.train.optimizers import schedule
 from qaprune.train.predict import predict_logits
 from qaprune.train.stages import check_teacher, epochs_left
 from tests.conftest import make_features, make_model
@@ -35,17 +44,51 @@ TRAINING = {
 
 @settings(max_examples=50, deadline=None)
 @given(
-    lengths=st.lists(st.integers(1, 200), min_size=1, max_size=80),
+    lengths=st.lists(st.integers(1, 400), min_size=1, max_size=80),
     tokens=st.integers(32, 2000),
     seed=st.none() | st.integers(0, 9),
 )
 def test_batches_hold_every_window_once_within_the_budget(lengths, tokens, seed):
     lengths = np.array(lengths)
-    generator = None if seed is None else np.random.default_rng(seed)
-    batches = plan_batches(lengths, tokens, generator)
-    assert sorted(np.concatenate(batches).tolist()) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * padded_length(int(lengths[batch].max())) <= tokens
+    if seed is None:
+        batches = plan_prediction(lengths, tokens)
+    else:
+        batches = plan_epoch(lengths, tokens, np.random.default_rng(seed))
+    assert sorted(np.concatenate([batch.windows for batch in batches]).tolist()) == list(
+        range(len(lengths))
+    )
+    for windows, length in batches:
+        assert lengths[windows].max() <= length == padded_length(length)
+        assert len(windows) == 1 or len(windows) * length <= tokens
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=st.lists(st.integers(1, 512), min_size=1, max_size=300), tokens=st.integers(32, 4000))
+def test_training_has_few_shapes(lengths, tokens):
+    batches = plan_epoch(np.array(lengths), tokens, np.random.default_rng(0))
+    whole = {length: max(1, tokens // length) for _, length in batches}
+    assert len(whole) <= SHAPES
+    assert sum(len(windows) != whole[length] for windows, length in batches) <= 1
+
+
+@settings(max_examples=50, deadline=None)
+@given(lengths=st.lists(st.integers(1, 160), min_size=1, max_size=60), shapes=st.integers(1, 4))
+def test_the_shapes_pad_least(lengths, shapes):
+    """Against trying all sets of padded lengths."""
+    lengths = np.array(lengths)
+    allowed = sorted({padded_length(int(length)) for length in lengths})
+
+    def cost(chosen):
+        return np.array(chosen)[np.searchsorted(chosen, lengths)].sum()
+
+    least = min(
+        cost([*others, allowed[-1]])
+        for count in range(min(shapes, len(allowed)))
+        for others in combinations(allowed[:-1], count)
+    )
+    found = shape_lengths(lengths, shapes)
+    assert len(found) <= shapes
+    assert cost(found) == least
 
 
 def test_training_batches_follow_the_seed():
@@ -184,7 +227,12 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
     model = make_model("bert")
     with torch.no_grad():
         model.qa_outputs.weight[0, 0] = float("nan")
-    with pytest.raises(InputError, match=r"loss is not a number near step \d+; questions q"):
+    first = plan_epoch(make_features().lengths(), 256, np.random.default_rng([7, 0]))[0]
+    read = make_features().question_index[first.windows]
+    names = ", ".join([f"q{number}" for number in dict.fromkeys(read.tolist())][:5])
+    with pytest.raises(
+        InputError, match=rf"^t: loss is not a number in step 1; questions {names}( \.\.\.)?$"
+    ):
         fit(model, make_features(), TRAINING, 7, start(COMPUTE, 7), tmp_path / "l", "t")
 
 

@@ -23,37 +23,14 @@ class L0:
     needs_model = True
     per_budget = True
     whole_layers = False
-    version = 1
+    version = 2
 
     def score(self, task: GateTask) -> Scores:
         """Train log_alpha for `steps` steps; scores are log_alpha, values the deterministic gates."""
         # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
-        import torch
-
-        from qaprune.gate.gates import gated
         from qaprune.gate.l0_gates import L0Gates
-        from qaprune.train.losses import task_loss
+        from qaprune.gate.learning import learn_gates
 
-        model, settings = task.model, task.settings
-        model.eval().requires_grad_(False)
-        learnt = L0Gates(task)
-        optimizer = torch.optim.Adam(learnt.parameters, lr=settings["lr"])
-        steps, windows, tokens = settings["steps"], 0, 0
-        batches = task.batches(settings["batch_tokens"], None, task.seed)
-        with gated(model) as gates:
-            for step in range(steps):
-                batch = next(batches)
-                learnt.before(gates)
-                with task.autocast():
-                    loss = task_loss(model, batch)
-                fallen = min(1.0, (step + 1) / max(1, settings["warmup"] * steps))
-                loss = loss + learnt.penalty_at(fallen)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                learnt.after()
-                windows += batch["input_ids"].shape[0]
-                tokens += int(batch["attention_mask"].sum())
-                if (step + 1) % max(1, steps // 5) == 0:
-                    task.log(f"l0 step {step + 1}/{steps}: loss {loss.item():.3f}, {learnt.describe()}")
-        return learnt.scores(windows, tokens)
+        return learn_gates(
+            task, L0Gates(task), {key: task.settings[key] for key in ("steps", "batch_tokens")}
+        )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from qaprune.gate.gates import Gates
@@ -13,6 +15,7 @@ from qaprune.gate.hard_concrete import (
     sparsity_penalty,
 )
 from qaprune.gate.registry import KINDS, VALUES, GateTask, Scores, gate_shapes, shares_of
+from qaprune.train.optimizers import optimizer_tensors, restore_optimizer
 
 HIDDEN_START = 4.0
 """log_alpha of hidden dimensions at first: one sampled shut is missing in every layer at once."""
@@ -37,20 +40,16 @@ class L0Gates:
         self.budget = torch.tensor(shares_of(task), device=device) / 100
         self.multipliers = torch.zeros(2, len(self.parameters), device=device, requires_grad=True)
         self.ascent = torch.optim.Adam([self.multipliers], lr=settings["lr"], maximize=True)
-        self.generator = torch.Generator().manual_seed(task.seed)
         self.shares = torch.ones(len(self.parameters))
 
-    def before(self, gates: Gates, progress: float = 0.0) -> None:
+    def before(self, gates: Gates, progress: float, seed: int) -> None:
         """Put one sample of every gate in place."""
-        gates.set(*(sample_gates(kind, self.generator) for kind in self.parameters))
+        generator = torch.Generator().manual_seed(seed)
+        gates.set(*(sample_gates(kind, generator) for kind in self.parameters))
 
     def penalty(self, progress: float) -> torch.Tensor:
-        """The Lagrangian when `progress` of the training is done: the target falls over `warmup` of it."""
-        return self.penalty_at(min(1.0, progress / max(1e-9, self.warmup)))
-
-    def penalty_at(self, fallen: float) -> torch.Tensor:
-        """The Lagrangian when the target has done `fallen` of its way from 1 to the budget."""
-        target = 1 - fallen * (1 - self.budget)
+        """The Lagrangian: the target falls from 1 to the budget over the first `warmup` of the training."""
+        target = 1 - min(1.0, progress / max(1e-9, self.warmup)) * (1 - self.budget)
         self.shares = torch.stack([open_probability(layers).mean() for layers in self.parameters])
         return sparsity_penalty(self.shares, target, self.multipliers)
 
@@ -66,6 +65,19 @@ class L0Gates:
         """The expected shares, for the log."""
         kinds = "heads, units and dimensions" if len(self.parameters) > 2 else "heads and units"
         return f"open {kinds} " + " ".join(f"{share:.0%}" for share in self.shares.tolist())
+
+    def extra(self) -> dict[str, torch.Tensor]:
+        """The multipliers and the state of their climb."""
+        climb = {f"ascent.{name}": value for name, value in optimizer_tensors(self.ascent).items()}
+        return {"multipliers": self.multipliers} | climb
+
+    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Put back what `extra` gave."""
+        with torch.no_grad():
+            self.multipliers.copy_(tensors["multipliers"])
+        prefix = "ascent."
+        found = {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
+        restore_optimizer(self.ascent, found)
 
     def scores(self, windows: int, tokens: int) -> Scores:
         """log_alpha as scores, deterministic gates as values."""

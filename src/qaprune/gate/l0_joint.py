@@ -19,12 +19,12 @@ class L0Joint:
     per_budget = True
     whole_layers = False
     trains_weights = True
-    version = 1
+    version = 2
 
     def score(self, task: GateTask) -> Scores:
         """Train; scores are log_alpha. The task's model holds the trained weights afterwards."""
         # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
-        from qaprune.gate.joint import train_jointly
         from qaprune.gate.l0_gates import L0Gates
+        from qaprune.gate.learning import learn_jointly
 
-        return train_jointly(task, L0Gates(task), "l0_joint")
+        return learn_jointly(task, L0Gates(task))

@@ -20,12 +20,12 @@ class Movement:
     per_budget = True
     whole_layers = False
     trains_weights = True
-    version = 1
+    version = 2
 
     def score(self, task: GateTask) -> Scores:
         """Train; scores are S. The task's model holds the trained weights afterwards."""
         # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
-        from qaprune.gate.joint import train_jointly
+        from qaprune.gate.learning import learn_jointly
         from qaprune.gate.straight_through import StraightThroughGates
 
-        return train_jointly(task, StraightThroughGates(task), "movement")
+        return learn_jointly(task, StraightThroughGates(task))

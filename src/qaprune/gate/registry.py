@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from qaprune.prune.costs import Costs
+    from qaprune.train.loop import FitResult
+    from qaprune.train.objectives import Objective
 
 GROUP = "qaprune.criteria"
 BUILT_IN = {
@@ -85,9 +87,9 @@ class GateTask:
     `hidden`: whether the hidden width is scored too. `budget` is in shares, whatever unit was `asked` for
     in; `costs` and `round_to` are what a mask within the budget is chosen by (`prune.select`).
 
-    For a criterion that trains weights, `training` is recovery's schedule over the share of its epochs that
-    the criterion may spend, and `epoch_tokens` what an epoch reads; with a temperature in `training` the
-    batches carry the teacher's logits.
+    For a criterion that trains, `fit(objective, settings)` runs the training loop (`train.loop.train`).
+    Where it trains weights, `training` is recovery's schedule over the share of its epochs that the
+    criterion may spend; with a temperature in it the batches carry the teacher's logits.
     """
 
     shape: EncoderShape
@@ -98,8 +100,8 @@ class GateTask:
     batches: Callable[[int, int | None, int], Iterator[dict[str, Any]]] | None = None
     autocast: Callable[[], AbstractContextManager] = nullcontext
     log: Callable[[str], None] = field(default=lambda _line: None)
+    fit: Callable[[Objective, Mapping[str, Any]], FitResult] | None = None
     training: Mapping[str, Any] | None = None
-    epoch_tokens: int = 0
     asked: Budget | None = None
     costs: Costs | None = None
     round_to: tuple[int, ...] = (1, 1, 1)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ def gate(
             hidden=asked.hidden is not None,
         )
     if criterion.needs_model:
-        task = _with_model(task, spec, inputs)
+        task = _with_model(task, spec, inputs, out)
     began = time.perf_counter()
     scores = criterion.score(task)
     if criterion.trains_weights:
@@ -62,15 +61,18 @@ def gate(
     }
 
 
-def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -> GateTask:
+def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], out: Path) -> GateTask:
     from qaprune.data.features import load_features
     from qaprune.models.encoder import load_model
     from qaprune.train.batches import train_batches
+    from qaprune.train.checkpoints import of_stage
     from qaprune.train.compute import start
+    from qaprune.train.loop import FitResult, train
+    from qaprune.train.objectives import Objective
     from qaprune.train.predict import load_logits
 
     compute = start(spec["compute"], task.seed)
-    train = load_features(inputs["features"] / "train.safetensors")
+    windows = load_features(inputs["features"] / "train.safetensors")
     model = load_model(inputs["teacher"], compute.attention, 0.0).to(compute.device)
 
     training = spec.get("training")
@@ -78,16 +80,17 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path]) -
     if training and "temperature" in training:
         logits = load_logits(inputs["teacher"] / "logits.safetensors")
 
-    def batches(tokens: int, windows: int | None, seed: int):
-        return train_batches(train, tokens, seed, compute.device, windows, logits)
+    def batches(tokens: int, count: int | None, seed: int):
+        return train_batches(windows, tokens, seed, compute.device, count, logits)
+
+    checkpoints = of_stage(out, spec, inputs)
+
+    def fit(objective: Objective, settings: Mapping[str, Any]) -> FitResult:
+        log_file, label = out / "train.jsonl", spec["label"]
+        return train(objective, windows, settings, task.seed, compute, log_file, label, logits, checkpoints)
 
     return replace(
-        task,
-        model=model,
-        batches=batches,
-        autocast=partial(type(compute).autocast, compute),
-        training=training,
-        epoch_tokens=int(train.lengths().sum()),
+        task, model=model, batches=batches, autocast=compute.autocast, fit=fit, training=training
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 
 from qaprune.gate.gates import Gates
@@ -20,7 +22,7 @@ class StraightThroughGates:
         self.wanted = [share / 100 for share in shares_of(task)]
         self.first, self.last = settings["warmup"], 1 - settings["cooldown"]
 
-    def before(self, gates: Gates, progress: float) -> None:
+    def before(self, gates: Gates, progress: float, seed: int) -> None:
         """Put the binary gates of this moment in place."""
         left = 1 - min(1.0, max(0.0, (progress - self.first) / max(1e-9, self.last - self.first)))
         opened = []
@@ -39,6 +41,13 @@ class StraightThroughGates:
     def describe(self) -> str:
         """How far scores have moved, for the log."""
         return f"scores up to {max(float(s.detach().abs().max()) for s in self.parameters):.2g}"
+
+    def extra(self) -> dict[str, torch.Tensor]:
+        """Nothing beside the scores."""
+        return {}
+
+    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Nothing to put back."""
 
     def scores(self, windows: int, tokens: int) -> Scores:
         """S as scores; survivors count fully."""

@@ -13,6 +13,7 @@ import torch
 from qaprune import stage
 from qaprune.errors import InputError
 from qaprune.profile.environment import bf16_instructions, cpu_model
+from qaprune.train.processes import ALONE, Processes, join
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Compute:
     device: torch.device
     dtype: torch.dtype
     attention: str
+    processes: Processes = ALONE
+    compile: str = "off"
 
     def autocast(self) -> AbstractContextManager:
         if self.dtype == torch.float32:
@@ -52,6 +55,14 @@ def resolve_dtype(name: str, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
+def resolve_attention(name: str, device: torch.device) -> str:
+    """`auto` takes torch's fused attention on a GPU, and on a CPU the plain products, which train faster
+    there up to 512 tokens (`python -m benchmarks.training_speed`)."""
+    if name == "auto":
+        name = "sdpa" if device.type == "cuda" else "eager"
+    return name
+
+
 def keep_freed_memory() -> None:
     """Let the allocator reuse freed blocks instead of handing them back to the system.
 
@@ -72,18 +83,26 @@ def start(settings: dict[str, Any], seed: int) -> Compute:
     # Attention that is nearly sure leaves gradients below 1e-38, and the processor takes such numbers in a
     # slow path: they cost a tenth of a training step.
     torch.set_flush_denormal(True)
-    device = resolve_device(settings["device"])
+    processes, device = join(settings.get("processes", 1), resolve_device(settings["device"]))
     if device.type == "cuda":
         # cuBLAS repeats its sums only with a workspace of fixed size, set before its first call.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
         torch.backends.cudnn.benchmark = False
-    compute = Compute(device, resolve_dtype(settings["dtype"], device), settings["attention"])
+    compute = Compute(
+        device,
+        resolve_dtype(settings["dtype"], device),
+        resolve_attention(settings["attention"], device),
+        processes,
+        settings.get("compile", "off"),
+    )
     stage.COMPUTE.update(
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_model(),
         dtype=str(compute.dtype).removeprefix("torch."),
         attention=compute.attention,
         threads=settings["threads"],
+        processes=processes.count,
+        compile=compute.compile,
         seed=seed,
     )
     return compute

@@ -1,11 +1,17 @@
-"""The one training loop: teacher, teacher+, retraining and distillation all run through `fit`."""
+"""The one training loop: teacher, teacher+, retraining, distillation and gates all run through `train`.
+
+A step is a batch that was planned ahead, cut into micro-batches where memory asks for it and shared among
+processes where there are several; its gradient is that of the whole batch either way. Everything that
+is random hangs on the seed and the number of the step, so that a run which was killed goes on from its last
+checkpoint as if nothing had happened, bit for bit on the same machine.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +22,15 @@ from torch import nn
 from qaprune.data.features import Features, FlatLogits
 from qaprune.errors import InputError
 from qaprune.progress import progress
-from qaprune.train.batches import labelled_batch, plan_batches
+from qaprune.train.batches import Planned, ahead, labelled_batch, plan_epoch
+from qaprune.train.checkpoints import Checkpoints, State
 from qaprune.train.compute import Compute
-from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_loss
+from qaprune.train.hidden import HiddenMatch
+from qaprune.train.objectives import Batch, Finetune, Objective
+from qaprune.train.optimizers import schedule
+
+REPORT_STEPS = 50
+"""Steps between two lines of the log."""
 
 
 @dataclass(frozen=True)
@@ -29,116 +41,270 @@ class FitResult:
     tokens: int
     seconds: float
     loss: float
+    windows: int
 
 
-def schedule(step: int, total: int, warmup: float) -> float:
-    """Learning-rate factor: linear up over the first `warmup` share of the steps, linear down to zero."""
-    rise = max(1, round(warmup * total))
-    return min((step + 1) / rise, (total - step) / max(1, total - rise + 1), 1.0)
+def plan_steps(features: Features, settings: Mapping[str, Any], seed: int) -> list[Planned]:
+    """The batches of all steps, planned ahead so that the schedule knows their number.
 
-
-def make_optimizer(
-    model: nn.Module, lr: float, weight_decay: float, beta2: float = 0.999
-) -> torch.optim.Optimizer:
-    """AdamW; biases and LayerNorms are not decayed."""
-    decayed = [p for p in model.parameters() if p.requires_grad and p.dim() > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=lr, betas=(0.9, beta2), fused=True)
-
-
-def training_loss(
-    settings: dict[str, Any],
-) -> Callable[[Logits, dict[str, torch.Tensor]], torch.Tensor]:
-    """The gold loss, or a mix of it with distillation where the settings have a temperature.
-
-    `weight` is the share of the distillation term.
+    `steps` of them, or `epochs` epochs; part of an epoch is part of its batches.
     """
-    if "temperature" not in settings:
-        return gold_loss
-    temperature, weight = settings["temperature"], settings["weight"]
+    if not features.windows:
+        raise InputError("features: no training windows; expected at least one")
+    lengths, tokens = features.lengths(), settings["batch_tokens"]
+    steps, epochs = settings.get("steps"), settings.get("epochs", np.inf)
+    plans: list[Planned] = []
+    epoch = 0
+    while len(plans) < steps if steps else epoch < epochs:
+        batches = plan_epoch(lengths, tokens, np.random.default_rng([seed, epoch]))
+        share = min(1.0, epochs - epoch)
+        plans += batches[: max(1, round(share * len(batches)))]
+        epoch += 1
+    return plans[:steps]
 
-    def mixed(logits: Logits, batch: dict[str, torch.Tensor]) -> torch.Tensor:
-        teacher = Logits(batch["teacher_spans"], batch.get("teacher_types"))
-        loss = weight * distillation_loss(logits, teacher, temperature)
-        return loss + (1 - weight) * gold_loss(logits, batch) if weight < 1 else loss
 
-    return mixed
-
-
-def fit(
-    model: nn.Module,
+def train(
+    objective: Objective,
     features: Features,
-    settings: dict[str, Any],
+    settings: Mapping[str, Any],
     seed: int,
     compute: Compute,
     log_file: Path,
     label: str,
     teacher: FlatLogits | None = None,
+    checkpoints: Checkpoints | None = None,
 ) -> FitResult:
-    """Train in place for `epochs` over all windows; one line of `log_file` (JSON) every 50 steps.
+    """Train in place; one line of `log_file` (JSON) every 50 steps.
 
-    Settings: epochs, lr, warmup, batch_tokens, weight_decay, clip; temperature and weight to distil.
+    Settings: `batch_tokens`, and `epochs` or `steps`; `warmup` (share of the steps in which scheduled
+    learning rates rise; without it they stay), `clip` (largest norm of the model's gradient, none without
+    it), `micro_tokens` (most padded tokens of one pass; all of the batch without it).
     """
-    began = time.perf_counter()
-    plans = _epoch_plans(features, settings, seed)
-    total = len(plans)
-    loss_of = training_loss(settings)
-    beta2 = settings.get("beta2", 0.999)
-    optimizer = make_optimizer(model, settings["lr"], settings["weight_decay"], beta2)
-    rate = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: schedule(step, total, settings["warmup"]) if step < total else 0.0
-    )
-    model.to(compute.device).train()
-    tokens, losses = 0, []
-    with log_file.open("w", encoding="utf-8") as log, progress(total, label) as bar:
-        for step, windows in enumerate(plans):
-            batch = labelled_batch(features, windows, compute.device, teacher)
-            with compute.autocast():
-                logits = batch_logits(model, batch)
-            loss = loss_of(logits, batch)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), settings["clip"])
-            optimizer.step()
-            rate.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses.append(loss.detach())
-            tokens += int(features.lengths()[windows].sum())
-            if (step + 1) % 50 == 0 or step + 1 == total:
-                mean = torch.stack(losses[-50:]).mean().item()
-                _check_finite(mean, label, step, features, windows)
-                seconds = time.perf_counter() - began
-                row = {
-                    "step": step + 1,
-                    "loss": round(mean, 5),
-                    "tokens": tokens,
-                    "seconds": round(seconds, 2),
-                }
-                log.write(json.dumps(row) + "\n")
+    run = _Run(objective, features, plan_steps(features, settings, seed), settings, seed, compute, label)
+    if checkpoints is not None:
+        run.resume(checkpoints)
+    plans = run.plans[run.step :]
+
+    def make(planned: Planned) -> Batch:
+        windows = compute.processes.part(planned.windows)
+        if not len(windows):
+            return {}
+        return labelled_batch(features, windows, compute.device, teacher, planned.length)
+
+    quiet = not compute.processes.main
+    with (
+        log_file.open("w", encoding="utf-8") as log,
+        progress(len(run.plans), label, run.step, quiet) as bar,
+    ):
+        log.writelines(json.dumps(row) + "\n" for row in run.rows)
+        for planned, batch in ahead(plans, make):
+            run.one_step(planned, batch)
+            if run.step % REPORT_STEPS == 0 or run.step == len(run.plans):
+                bar.report(run.report())
+                log.write(json.dumps(run.rows[-1]) + "\n")
                 log.flush()
-                bar.report(f"loss {mean:.3f}, {tokens / seconds:,.0f} tokens/s")
             bar.update()
-    tail = torch.stack(losses[-max(1, total // 10) :]).mean().item()
+            if checkpoints is not None and compute.processes.main:
+                run.keep(checkpoints)
+    return run.result()
+
+
+@dataclass
+class _Run:
+    """Where a training is."""
+
+    objective: Objective
+    features: Features
+    plans: list[Planned]
+    settings: Mapping[str, Any]
+    seed: int
+    compute: Compute
+    label: str
+    step: int = 0
+    tokens: int = 0
+    windows: int = 0
+    splits: int = 1
+    """Micro-batches that a batch is cut into at the least; doubled when memory runs out."""
+    before: float = 0.0
+    """Seconds of the processes that were killed."""
+    losses: list[torch.Tensor] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._began = time.perf_counter()
+        self._lengths = self.features.lengths()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.perf_counter() - self._began
+
+    def one_step(self, planned: Planned, batch: Batch) -> None:
+        """One step of the optimizers."""
+        objective, progress = self.objective, (self.step + 1) / len(self.plans)
+        if "warmup" in self.settings:
+            objective.set_rate(schedule(self.step, len(self.plans), self.settings["warmup"]))
+        loss = self._gradients(planned, batch, progress)
+        objective.penalise(progress)
+        if self.settings.get("clip") and objective.clipped:
+            nn.utils.clip_grad_norm_(objective.clipped, self.settings["clip"])
+        for optimizer in objective.optimizers:
+            optimizer.step()
+        self._forget()
+        objective.end()
+        self.losses.append(loss)
+        self.step += 1
+        self.tokens += int(self._lengths[planned.windows].sum())
+        self.windows += len(planned.windows)
+        # Looking at a loss waits for a GPU: there it is done with the reports.
+        if loss.device.type == "cpu":
+            self._check(1)
+
+    def _gradients(self, planned: Planned, batch: Batch, progress: float) -> torch.Tensor:
+        """Fill in the gradients of the mean loss of the whole batch, and return it."""
+        while True:
+            # Dropout draws by step and process, so that a checkpoint needs no generator's state.
+            torch.manual_seed(_mixed(self.seed, self.step, 1 + self.compute.processes.index))
+            try:
+                self.objective.begin(progress, _mixed(self.seed, self.step))
+                loss = self._passes(planned, batch)
+                break
+            except RuntimeError as error:
+                if not _out_of_memory(error):
+                    raise
+                self._split(planned)
+        self.objective.collect()
+        processes = self.compute.processes
+        if processes.count > 1:
+            processes.add_gradients(self.objective.parameters)
+            processes.add_up([loss])
+        return loss
+
+    def _passes(self, planned: Planned, batch: Batch) -> torch.Tensor:
+        loss = torch.zeros((), device=self.compute.device)
+        if not batch:
+            return loss
+        rows = batch["input_ids"].shape[0]
+        most = self.settings.get("micro_tokens")
+        size = -(-rows // self.splits)
+        if most:
+            size = min(size, max(1, most // planned.length))
+        for first in range(0, rows, size):
+            part = _rows(batch, first, first + size)
+            share = part["input_ids"].shape[0] / len(planned.windows)
+            found = self.objective.loss(part) * share
+            found.backward()
+            loss += found.detach()
+        return loss
+
+    def _split(self, planned: Planned) -> None:
+        """Halve the micro-batches after memory ran out; the batch and its gradient stay what they are."""
+        self._forget()
+        rows = len(self.compute.processes.part(planned.windows))
+        if self.splits >= rows:
+            raise InputError(
+                f"{self.label}: out of memory with a single window of {planned.length} tokens on "
+                f"{self.compute.device}"
+            )
+        self.splits *= 2
+        if self.compute.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _forget(self) -> None:
+        for parameter in self.objective.parameters:
+            parameter.grad = None
+
+    def _check(self, count: int) -> None:
+        """Stop where one of the last `count` losses is no number, and say which questions were read."""
+        good = torch.isfinite(torch.stack(self.losses[-count:])).cpu()
+        if good.all():
+            return
+        step = self.step - len(good) + int((~good).nonzero()[0])
+        questions = self.features.question_index[self.plans[step].windows]
+        ids = [self.features.ids[at] for at in dict.fromkeys(questions.tolist())]
+        shown = ", ".join(ids[:5]) + (" ..." if len(ids) > 5 else "")
+        raise InputError(f"{self.label}: loss is not a number in step {step + 1}; questions {shown}")
+
+    def report(self) -> str:
+        """Add a row to the log; what to show beside the bar."""
+        count = min(REPORT_STEPS, len(self.losses))
+        self._check(count)
+        loss = torch.stack(self.losses[-count:]).mean().item()
+        row = {
+            "step": self.step,
+            "loss": round(loss, 5),
+            "tokens": self.tokens,
+            "seconds": round(self.seconds, 2),
+        }
+        self.rows.append(row)
+        more = self.objective.describe()
+        return f"loss {loss:.3f}, {self.tokens / self.seconds:,.0f} tokens/s" + (
+            f", {more}" if more else ""
+        )
+
+    def keep(self, checkpoints: Checkpoints) -> None:
+        """Write a checkpoint, where it is time for one or the training is done."""
+        if not checkpoints.due() and self.step < len(self.plans):
+            return
+        if not checkpoints.due() and not checkpoints.written:
+            return  # a training this quick is as quickly done again
+        self._check(len(self.losses) % REPORT_STEPS or min(REPORT_STEPS, len(self.losses)))
+        names = ("step", "tokens", "windows", "splits", "rows")
+        facts = {name: getattr(self, name) for name in names} | {"seconds": self.seconds}
+        tensors = self.objective.tensors() | {"losses": torch.stack(self.losses)}
+        checkpoints.save(self.step, State(tensors, facts))
+
+    def resume(self, checkpoints: Checkpoints) -> None:
+        """Go on from the last checkpoint, if there is one."""
+        state = checkpoints.load()
+        if state is None:
+            return
+        self.losses = list(state.tensors.pop("losses").to(self.compute.device))
+        self.objective.restore(state.tensors)
+        self.before = state.facts.pop("seconds")
+        for name, value in state.facts.items():
+            setattr(self, name, value)
+
+    def result(self) -> FitResult:
+        tail = torch.stack(self.losses[-max(1, len(self.plans) // 10) :]).mean().item()
+        return FitResult(len(self.plans), self.tokens, self.seconds, tail, self.windows)
+
+
+def _mixed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
+
+
+def _rows(batch: Batch, first: int, last: int) -> Batch:
+    """Some windows of a batch."""
+    return {
+        name: tensor[:, first:last] if name == "teacher_spans" else tensor[first:last]
+        for name, tensor in batch.items()
+    }
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # Torch has a class of its own for GPUs alone.
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def fit(
+    model: nn.Module,
+    features: Features,
+    settings: Mapping[str, Any],
+    seed: int,
+    compute: Compute,
+    log_file: Path,
+    label: str,
+    teacher: FlatLogits | None = None,
+    checkpoints: Checkpoints | None = None,
+    teacher_model: nn.Module | None = None,
+) -> FitResult:
+    """Train all weights of a model: `train` with the objective `Finetune`, whose settings these are too;
+    with a `teacher_model` its hidden states are matched (`HiddenMatch`)."""
+    model.to(compute.device).train()
+    if teacher_model is None:
+        objective = Finetune(model, settings, compute.autocast, compute.compile)
+    else:
+        objective = HiddenMatch(model, teacher_model, settings, compute.autocast)
+    result = train(objective, features, settings, seed, compute, log_file, label, teacher, checkpoints)
     model.eval()
-    return FitResult(total, tokens, time.perf_counter() - began, tail)
-
-
-def _epoch_plans(features: Features, settings: dict[str, Any], seed: int) -> list[np.ndarray]:
-    """The batches of all epochs, planned ahead so that the schedule knows the number of steps."""
-    if not features.windows:
-        raise InputError("features: no training windows; expected at least one")
-    plans: list[np.ndarray] = []
-    epochs = settings["epochs"]
-    for epoch in range(int(np.ceil(epochs))):
-        generator = np.random.default_rng([seed, epoch])
-        batches = plan_batches(features.lengths(), settings["batch_tokens"], generator)
-        share = min(1.0, epochs - epoch)
-        plans += batches[: max(1, round(share * len(batches)))]
-    return plans
-
-
-def _check_finite(loss: float, label: str, step: int, features: Features, windows: np.ndarray) -> None:
-    if not np.isfinite(loss):
-        ids = [features.ids[i] for i in dict.fromkeys(features.question_index[windows].tolist())]
-        shown = ", ".join(ids[:5])
-        raise InputError(f"{label}: loss is not a number near step {step + 1}; questions {shown} ...")
+    return result

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from torch import nn
 
 from qaprune.data.features import Features, FlatLogits, batch_inputs
-from qaprune.train.batches import padded_length, plan_batches
+from qaprune.train.batches import plan_prediction, to_device
 from qaprune.train.compute import Compute
 
 
@@ -27,9 +27,8 @@ def predict_logits(
     types = np.empty((features.windows, count), np.float32) if count else None
     model.to(compute.device).eval()
     with torch.inference_mode():
-        for indices in plan_batches(lengths, tokens, None):
-            length = padded_length(int(lengths[indices].max()))
-            batch = batch_inputs(features, indices, length, compute.device)
+        for indices, length in plan_prediction(lengths, tokens):
+            batch = to_device(batch_inputs(features, indices, length), compute.device)
             with compute.autocast():
                 output = model(**batch)
             logits = torch.stack([output.start_logits, output.end_logits], -1).float().cpu().numpy()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from qaprune.data.features import Features, FlatLogits, load_features
 from qaprune.data.nq import ANSWER_TYPES
@@ -18,7 +19,8 @@ from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
 from qaprune.models.encoder import architecture_of, load_model, read_config, require_span_head
 from qaprune.models.rebuild import with_answer_types
-from qaprune.train.compute import start
+from qaprune.train.checkpoints import of_stage
+from qaprune.train.compute import Compute, start
 from qaprune.train.loop import FitResult, fit
 from qaprune.train.predict import load_logits, predict_logits, save_logits
 
@@ -58,9 +60,9 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         model = with_answer_types(model, len(ANSWER_TYPES), train.meta["vocabulary"], spec["run"]["seed"])
     steps = None
     if not given:
-        steps = fit(
-            model, train, settings, spec["run"]["seed"], compute, out / "train.jsonl", spec["label"]
-        )
+        log_file, checkpoints = out / "train.jsonl", of_stage(out, spec, inputs)
+        seed, label = spec["run"]["seed"], spec["label"]
+        steps = fit(model, train, settings, seed, compute, log_file, label, checkpoints=checkpoints)
     holdout = _holdout(spec, inputs)
     # Without a distilled student the file stays empty: the rule has promised one.
     none = FlatLogits(np.empty((0, 2), np.float32))
@@ -114,7 +116,8 @@ def epochs_left(epochs: float, train: Features, variant: dict[str, Any]) -> floa
 
 def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
     """Continue training a sliced model, on gold labels (`retrained`) or also on the teacher's logits
-    (`distilled`); for `teacher+`, the unpruned teacher on gold labels by the same schedule."""
+    (`distilled`), and on its hidden states where the settings have a `hidden_weight`; for `teacher+`, the
+    unpruned teacher on gold labels by the same schedule."""
     compute = start(spec["compute"], spec["run"]["seed"])
     train = load_features(inputs["features"] / "train.safetensors")
     settings, kind = spec["training"], spec["kind"]
@@ -125,9 +128,10 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         settings = settings | {"epochs": epochs_left(settings["epochs"], train, before)}
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
     logits = load_logits(inputs["logits"]) if kind == "distilled" else None
-    steps = fit(
-        model, train, settings, spec["run"]["seed"] + 1, compute, out / "train.jsonl", spec["label"], logits
-    )
+    log_file, checkpoints = out / "train.jsonl", of_stage(out, spec, inputs)
+    seed, label = spec["run"]["seed"] + 1, spec["label"]
+    layers = _teacher_layers(spec, inputs, compute)
+    steps = fit(model, train, settings, seed, compute, log_file, label, logits, checkpoints, layers)
     holdout = _holdout(spec, inputs)
     variant = before | {
         "variant": kind,
@@ -137,3 +141,12 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     }
     save_checkpoint(model, out, inputs["model"], holdout.windows, variant)
     return {"summary": _summary(steps, variant["holdout_f1"]), **variant}
+
+
+def _teacher_layers(spec: dict[str, Any], inputs: dict[str, Path], compute: Compute) -> nn.Module | None:
+    """The teacher, where its hidden states are asked for: too many to keep, it computes along."""
+    if not spec["training"].get("hidden_weight"):
+        return None
+    if "teacher" not in inputs:
+        raise InputError("expected --teacher, whose hidden states recovery.hidden_weight asks for")
+    return load_model(inputs["teacher"], compute.attention, 0.0).to(compute.device)

@@ -1,0 +1,77 @@
+"""Several processes that train one model: `torchrun --nproc_per_node N`, each takes a part of every batch.
+
+Models are not wrapped: gates hang on their modules and checkpoints on the names of their weights. Gradients
+are summed in one flat message behind the backward pass, so that one process and several do the same sums.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from qaprune import stage
+from qaprune.errors import InputError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """This process among those that train together."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def main(self) -> bool:
+        """Whether it is the one that writes."""
+        return self.index == 0
+
+    def part(self, windows: np.ndarray) -> np.ndarray:
+        """This process's share of a batch; may be empty."""
+        return windows[self.index :: self.count]
+
+    def add_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
+        """Replace each gradient by its sum over the processes; parameters that got none count as zero."""
+        if self.count == 1:
+            return
+        found = list(parameters)
+        for parameter in found:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        self.add_up([parameter.grad for parameter in found])
+
+    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
+        """Replace float tensors by their sums over the processes, in place."""
+        if self.count == 1:
+            return
+        from accelerate.utils import reduce
+
+        flat = reduce(torch.cat([tensor.flatten() for tensor in tensors]), "sum")
+        parts = flat.split([tensor.numel() for tensor in tensors])
+        for tensor, part in zip(tensors, parts, strict=True):
+            tensor.copy_(part.view_as(tensor))
+
+
+ALONE = Processes()
+
+
+def join(expected: int, device: torch.device) -> tuple[Processes, torch.device]:
+    """Meet the other processes, and say which device is this one's.
+
+    Their number must be the one that the config names: a launcher that starts fewer without a word would
+    train with other batches than the record says.
+    """
+    launched = stage.launched_processes()
+    if launched != expected:
+        raise InputError(
+            f"compute.processes: expected {expected}, but {launched} run here; "
+            f"start the stage with torchrun --nproc_per_node {expected} --no-python"
+        )
+    if expected == 1:
+        return ALONE, device
+    from accelerate import PartialState
+
+    state = PartialState(cpu=device.type == "cpu")
+    return Processes(state.process_index, state.num_processes), state.device
