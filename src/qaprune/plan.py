@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.budget import parse_budget
-from qaprune.gate.registry import BUILT_IN, load_criterion
+from qaprune.gate.registry import BUILT_IN, Criterion, base_name, load_criterion
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 from qaprune.specs import Specs
 
 READER_THREADS = 8
 """At most; fewer where Snakemake has fewer cores."""
-COMMON_KEYS = ("pairs", "budgets", "recovery", "settings")
+COMMON_KEYS = ("pairs", "budgets", "recovery", "recover", "settings")
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class Plan:
         for name, settings in self.config["criteria"].items():
             if run.pair not in settings.get("pairs", [run.pair]):
                 continue
-            criterion = load_criterion(name)
+            criterion = self.criterion(name)
             recovery = tuple(settings.get("recovery", self.config["recovery"]["kinds"]))
             for budget in settings.get("budgets", self.config["budgets"]):
                 scoring = f"{name}-{budget}" if criterion.per_budget else name
@@ -162,7 +162,7 @@ class Plan:
         ]
         for point in self.points(run):
             folder = f"prune/{run.id}/{point.id}"
-            by_mask = not load_criterion(point.criterion).trains_weights
+            by_mask = not self.criterion(point.criterion).trains_weights
             found.append(Variant(f"{point.id}/pruned", folder, "prune", by_mask=by_mask))
             for draw in range(1, point.draws):
                 more = f"{folder}/draws/{draw}"
@@ -197,9 +197,27 @@ class Plan:
 
     def joint_share(self, point: Point) -> float:
         """The share of recovery's epochs that a point's criterion spends on gates and weights together."""
-        if not load_criterion(point.criterion).trains_weights:
+        if not self.criterion(point.criterion).trains_weights:
             return 0.0
-        return self.criterion_settings(point.criterion)["share"]
+        return self.joint_settings(point.criterion)["share"]
+
+    def matches_hidden(self, point: Point) -> bool:
+        """Whether a point's distilled row is brought to the teacher's hidden states too."""
+        return bool(self._specs.recovery(point.criterion).get("hidden_weight"))
+
+    @property
+    def launcher(self) -> str:
+        """What starts a stage that trains."""
+        processes = self.config["compute"].get("processes", 1)
+        if processes == 1:
+            return "qaprune"
+        return f"torchrun --standalone --nproc_per_node {processes} --no-python qaprune"
+
+    @property
+    def training_threads(self) -> int:
+        """Cores that a job which trains takes."""
+        compute = self.config["compute"]
+        return compute["threads"] * compute.get("processes", 1)
 
     def full_dev(self, run: Run) -> list[str]:
         """Keys of the variants that are scored on all of dev beside the sample."""
@@ -217,10 +235,19 @@ class Plan:
             )
         ]
 
+    def criterion(self, name: str) -> Criterion:
+        """The criterion of that name as the config sets it."""
+        return load_criterion(name, self.criterion_settings(name))
+
+    def joint_settings(self, name: str) -> Mapping[str, Any]:
+        """Where a criterion that trains weights says on what share of recovery's epochs, and how."""
+        own = self.criterion_settings(name)
+        return own.get("gradual") or own
+
     def criterion_settings(self, name: str) -> dict[str, Any]:
         """A criterion's own settings; those of one from outside the package stand under `settings`."""
         settings = self.config["criteria"][name]
-        if name not in BUILT_IN:
+        if base_name(name) not in BUILT_IN:
             return settings.get("settings", {})
         return {key: value for key, value in settings.items() if key not in COMMON_KEYS}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from qaprune.budget import FLOPS, SHARES, parse_budget
 from qaprune.errors import InputError
-from qaprune.gate.registry import BUILT_IN, load_criterion
+from qaprune.gate.registry import BUILT_IN, base_name, load_criterion
 
 TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 Config = Mapping[str, Any]
@@ -48,10 +48,13 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
     budgets = set(config["budgets"])
     for name, settings in config["criteria"].items():
         package = load_criterion(name).package
+        built_in = base_name(name) in BUILT_IN
         if package and find_spec(package) is None:
-            extra = "; pip install 'qaprune[peers]'" if name in BUILT_IN else ""
+            extra = "; pip install 'qaprune[peers]'" if built_in else ""
             raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
-        if load_criterion(name).trains_weights and name not in BUILT_IN:
+        if settings.get("gradual"):
+            _check_gradual(name, settings.get("budgets", config["budgets"]))
+        if load_criterion(name).trains_weights and not built_in:
             share = settings.get("settings", {}).get("share")
             if not isinstance(share, float) or not 0 < share < 1:
                 raise InputError(
@@ -63,6 +66,16 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
                 if value not in known:
                     expected = ", ".join(sorted(known))
                     raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
+
+
+def _check_gradual(name: str, budgets: list[str]) -> None:
+    """What is cut in steps stays in place until the last one: that is not done for the hidden width."""
+    for budget in budgets:
+        if parse_budget(budget).hidden is not None:
+            raise InputError(
+                f"config: criteria.{name}.gradual: budget {budget!r} cuts the hidden width; expected "
+                "budgets of heads and units alone"
+            )
 
 
 def _check_untrained(config: Config) -> None:

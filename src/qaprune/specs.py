@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import parse_budget
-from qaprune.gate.registry import load_criterion
 from qaprune.profile.settings import TORCH_BACKENDS
 
 if TYPE_CHECKING:
@@ -17,10 +16,10 @@ VERSIONS = {
     "encoder": 1,
     "features": 3,
     "latency": 1,
-    "teacher": 4,
-    "gate": 2,
-    "prune": 2,
-    "recover": 3,
+    "teacher": 5,
+    "gate": 3,
+    "prune": 3,
+    "recover": 4,
     "evaluate": 2,
     "profile": 4,
     "report": 3,
@@ -80,21 +79,28 @@ class Specs:
         dataset = self.config["datasets"][run.dataset]
         return {
             "run": {"model": run.model, "dataset": run.dataset, "seed": run.seed},
-            "compute": self.config["compute"],
+            "compute": self._compute(training=False),
             "task": dataset["task"],
             "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
         }
+
+    def _compute(self, training: bool = True) -> dict[str, Any]:
+        """Where a stage computes; what only training knows is left out of the others' specs."""
+        settings = self.config["compute"]
+        only = () if training else ("processes", "compile")
+        return {key: value for key, value in settings.items() if key not in only}
 
     def teacher(self, run: str) -> dict[str, Any]:
         found = self.plan.run(run)
         return {
             "label": run,
             **self._run(found),
+            "compute": self._compute(),
             "training": self.config["training"]
             | self.config["datasets"][found.dataset].get("training", {}),
             "checkpoint": self.config["models"][found.model].get("teachers", {}).get(found.dataset),
             "teacher_logits": any(
-                "distilled" in point.recovery or self.plan.criterion_settings(point.criterion).get("distil")
+                "distilled" in point.recovery or self.plan.joint_settings(point.criterion).get("distil")
                 for point in self.plan.points(found)
             ),
         }
@@ -102,7 +108,7 @@ class Specs:
     def gate(self, run: str, scoring: str) -> dict[str, Any]:
         found = self.plan.run(run)
         point = next(point for point in self.plan.points(found) if point.scoring == scoring)
-        criterion = load_criterion(point.criterion)
+        criterion = self.plan.criterion(point.criterion)
         own = self.plan.criterion_settings(point.criterion)
         spec = {
             "label": f"{run} {scoring}",
@@ -121,8 +127,10 @@ class Specs:
         ):
             spec["hidden"] = True
         if criterion.trains_weights:
-            spec["training"] = self._recovery_training(own.get("distil", False), own["share"])
-        return spec | ({"compute": self.config["compute"]} if criterion.needs_model else {})
+            joint = self.plan.joint_settings(point.criterion)
+            distil = joint.get("distil", False)
+            spec["training"] = self._recovery_training(distil, joint["share"], point.criterion)
+        return spec | ({"compute": self._compute()} if criterion.needs_model else {})
 
     def prune(self, run: str, point: str) -> dict[str, Any]:
         found = self.plan.run(run)
@@ -162,15 +170,26 @@ class Specs:
         included = self.config["recovery"].get("include_gate", False)
         joint = point and not included
         spent = self.plan.joint_share(self.plan.point(self.plan.run(run), point)) if joint else 0.0
-        training = self._recovery_training(kind == "distilled", 1 - spent)
+        criterion = self.plan.point(self.plan.run(run), point).criterion if point else None
+        training = self._recovery_training(kind == "distilled", 1 - spent, criterion)
+        if kind == "distilled":
+            training |= self._hidden_states(criterion)
         if included:
             training["include_gate"] = True
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
-        return {"label": label, **self._run(self.plan.run(run)), "kind": kind, "training": training}
+        shared = self._run(self.plan.run(run)) | {"compute": self._compute()}
+        return {"label": label, **shared, "kind": kind, "training": training}
 
-    def _recovery_training(self, distil: bool, share: float = 1.0) -> dict[str, Any]:
-        """Recovery's settings over `share` of its epochs, which a joint criterion divides with recovery."""
+    def recovery(self, criterion: str | None) -> dict[str, Any]:
+        """The config's recovery, with what differs for a criterion; without one, that of teacher+."""
+        own = self.config["criteria"][criterion].get("recover", {}) if criterion else {}
         recovery = self.config["recovery"]
+        changes = {key: value for key, value in own.items() if key in recovery["training"]}
+        return {**recovery, **own, "training": recovery["training"] | changes}
+
+    def _recovery_training(self, distil: bool, share: float, criterion: str | None) -> dict[str, Any]:
+        """Recovery's settings over `share` of its epochs, which a joint criterion divides with recovery."""
+        recovery = self.recovery(criterion)
         training = dict(recovery["training"])
         if share < 1:
             training["epochs"] = round(share * training["epochs"], 9)
@@ -178,13 +197,20 @@ class Specs:
             training |= {key: recovery[key] for key in ("temperature", "weight")}
         return training
 
+    def _hidden_states(self, criterion: str | None) -> dict[str, Any]:
+        """How hidden states are matched, where they are."""
+        recovery = self.recovery(criterion)
+        if not recovery.get("hidden_weight"):
+            return {}
+        return {key: recovery[key] for key in ("hidden_weight", "hidden_layers") if key in recovery}
+
     def evaluate(self, run: str) -> dict[str, Any]:
         found = self.plan.run(run)
         dataset = self.config["datasets"][found.dataset]
         return {
             "label": run,
             **self._run(found),
-            "compute": self.config["compute"] | {"threads": self.config["evaluate"]["threads"]},
+            "compute": self._compute(training=False) | {"threads": self.config["evaluate"]["threads"]},
             "dev_questions": dataset.get("dev_questions"),
             "full_dev": self.plan.full_dev(found),
             "length": self.plan.cells(found)[0]["length"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,15 +11,16 @@ import torch
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from qaprune.budget import parse_budget
+from qaprune.budget import SHARES, parse_budget
 from qaprune.data.features import save_features
 from qaprune.errors import InputError
 from qaprune.gate.gates import masked
+from qaprune.gate.gradual import partway
 from qaprune.gate.stage import TRAINED_WEIGHTS, gate, load_scores
 from qaprune.gate.straight_through import highest
 from qaprune.models.encoder import load_model, model_shape
 from qaprune.prune.costs import flops_costs
-from qaprune.prune.select import select
+from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.prune.stage import load_trained_weights, load_variant
 from qaprune.train.batches import train_batches
@@ -30,6 +32,23 @@ TRAINING = {"epochs": 4, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight
 SETTINGS = {
     "movement": {"share": 0.5, "lr": 0.1, "warmup": 0.1, "cooldown": 0.3},
     "l0_joint": {"share": 0.5, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "distil": True},
+    "gain@steps": {"windows": 12, "batch_tokens": 256, "gradual": {"steps": 2, "share": 0.5}},
+    "l0@steps": {
+        "steps": 20,
+        "batch_tokens": 256,
+        "lr": 0.1,
+        "warmup": 0.5,
+        "init_heads": 2.5,
+        "init_ff": 2.0,
+        "gradual": {"steps": 3, "share": 0.5, "distil": True},
+    },
+    "fisher@steps": {
+        "windows": 12,
+        "tuning_windows": 8,
+        "batch_tokens": 256,
+        "damping": 0.01,
+        "gradual": {"steps": 2, "share": 0.5},
+    },
 }
 
 
@@ -48,7 +67,8 @@ def inputs(tmp_path):
 
 
 def spec_of(name: str) -> dict:
-    distil = {"temperature": 2.0, "weight": 0.5} if SETTINGS[name].get("distil") else {}
+    joint = SETTINGS[name].get("gradual") or SETTINGS[name]
+    distil = {"temperature": 2.0, "weight": 0.5} if joint.get("distil") else {}
     return {
         "label": name,
         "length": 32,
@@ -88,7 +108,7 @@ def test_the_trained_weights_are_what_is_cut(name, inputs, tmp_path):
 def test_a_lost_checkpoint_of_trained_weights_is_not_cut_anew_from_the_teacher(inputs, tmp_path):
     folder = tmp_path / "pruned"
     folder.mkdir()
-    facts = {"variant": "pruned", "criterion": "movement", "draw": 0}
+    facts = {"variant": "pruned", "criterion": "movement", "draw": 0, "own_weights": True}
     (folder / "variant.json").write_text(json.dumps(facts))
     with pytest.raises(InputError, match=r"config\.json: no such file"):
         load_variant(folder, inputs["teacher"], "eager")
@@ -133,3 +153,48 @@ def test_joint_training_lowers_the_loss_of_the_masked_model(inputs, tmp_path):
         with torch.no_grad(), masked(model, mask):
             losses.append(sum(float(loss_of(batch_logits(model, batch), batch)) for batch in batches))
     assert losses[1] < 0.7 * losses[0]
+
+
+@pytest.mark.parametrize("budget", ["h50-f50", "flops50", "params75"])
+def test_cutting_in_steps_ends_at_the_budget(budget, inputs, tmp_path):
+    spec = spec_of("gain@steps") | {"budget": budget}
+    (tmp_path / "gate").mkdir()
+    gate(spec, inputs, tmp_path / "gate", print)
+    shape = model_shape(load_model(inputs["teacher"]))
+    costs = costs_of(parse_budget(budget), shape, 32, inputs["teacher"], None)
+    scores = load_scores(tmp_path / "gate" / "scores.safetensors")
+    heads, ff = select(scores, 0, parse_budget(budget), shape, "gain@steps", costs).widths()
+    if budget == "h50-f50":
+        assert (sum(heads), sum(ff)) == (6, 36)
+    else:
+        share = float(budget.lstrip("flopsarm")) / 100
+        assert costs.least < costs.of(heads, ff) <= share * costs.full
+        # A gate more would not have fitted.
+        assert costs.of(heads, ff) > share * costs.full - max(costs.heads[1] - costs.heads[0], costs.ff[1])
+
+
+def test_what_a_step_closed_stays_closed(inputs, tmp_path, monkeypatch):
+    """Each step keeps a part of what the one before kept."""
+    from qaprune.gate import gradual
+
+    masks = []
+    fold = gradual.fold
+    monkeypatch.setattr(gradual, "fold", lambda model, mask: (masks.append(mask), fold(model, mask)))
+    (tmp_path / "gate").mkdir()
+    gate(spec_of("l0@steps"), inputs, tmp_path / "gate", print)
+    assert [sum(mask.widths()[0]) for mask in masks] == [10, 8, 6]
+    for earlier, later in pairwise(masks):
+        for before, after in zip(earlier.heads + earlier.ff, later.heads + later.ff, strict=True):
+            assert not (after != 0)[before == 0].any()
+
+
+@pytest.mark.parametrize(
+    ("name", "half"), [("h50-f40", (75, 70)), ("flops50", 75), ("params60", 80), ("x2.0", 4 / 3)]
+)
+def test_half_the_way_to_a_budget(name, half):
+    budget = partway(parse_budget(name), 0.5, None)
+    found = (budget.heads, budget.ff) if budget.kind == SHARES else budget.limit
+    assert found == pytest.approx(half)
+    end = partway(parse_budget(name), 1.0, None)
+    assert (end.heads, end.ff) == (parse_budget(name).heads, parse_budget(name).ff)
+    assert end.limit == pytest.approx(parse_budget(name).limit)

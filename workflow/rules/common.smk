@@ -17,6 +17,7 @@ except InputError as error:
 OUT = PLAN.out
 LOGS = f"{OUT}/logs"
 ENVIRONMENT = "../../environment.yml"
+LAUNCH = PLAN.launcher
 # The interpreter that runs Snakemake comes first: a plain `python` in a shell may be another one.
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
@@ -81,6 +82,13 @@ def run_start_weights(wildcards):
     """Another data set's teacher must not be removed before it was read."""
     folder = PLAN.start_folder(PLAN.run(wildcards.run))
     return f"{OUT}/{folder}/model.safetensors" if folder.startswith("teacher/") else []
+
+
+def distilled_teacher(wildcards):
+    """The teacher itself, where its hidden states are matched too, not its logits alone."""
+    run = PLAN.run(wildcards.run)
+    matched = wildcards.kind == "distilled" and PLAN.matches_hidden(PLAN.point(run, wildcards.point))
+    return f"{OUT}/teacher/{run.id}/stage.json" if matched else []
 
 
 def point_scores(wildcards):

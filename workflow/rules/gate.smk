@@ -10,12 +10,13 @@ rule gate:
         f"{LOGS}/gate/{{run}}/{{scoring}}.log",
     conda:
         ENVIRONMENT
-    threads: PLAN.config["compute"]["threads"]
+    threads: PLAN.training_threads
     resources:
         gpu=1,
     params:
+        launch=LAUNCH,
         spec=spec("gate"),
         latency=latency_option,
     shell:
-        "qaprune gate --spec {params.spec:q} --teacher {input.teacher}"
+        "{params.launch} gate --spec {params.spec:q} --teacher {input.teacher}"
         " --features {input.features} {params.latency} --out {output.stage} --log {log}"

@@ -3,6 +3,7 @@ rule recover:
         model=f"{OUT}/prune/{{run}}/{{point}}/stage.json",
         weights=f"{OUT}/prune/{{run}}/{{point}}/model.safetensors",
         logits=f"{OUT}/teacher/{{run}}/logits.safetensors",
+        teacher=distilled_teacher,
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
     output:
@@ -12,13 +13,15 @@ rule recover:
         f"{LOGS}/recover/{{run}}/{{point}}/{{kind}}.log",
     conda:
         ENVIRONMENT
-    threads: PLAN.config["compute"]["threads"]
+    threads: PLAN.training_threads
     resources:
         gpu=1,
     params:
+        launch=LAUNCH,
         spec=spec("recover"),
+        teacher=lambda wildcards, input: f"--teacher {input.teacher}" if input.teacher else "",
     shell:
-        "qaprune recover --spec {params.spec:q} --model {input.model} --logits {input.logits}"
+        "{params.launch} recover --spec {params.spec:q} --model {input.model} --logits {input.logits} {params.teacher}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"
 
 
@@ -35,11 +38,12 @@ rule teacher_plus:
         f"{LOGS}/recover/{{run}}/teacher+.log",
     conda:
         ENVIRONMENT
-    threads: PLAN.config["compute"]["threads"]
+    threads: PLAN.training_threads
     resources:
         gpu=1,
     params:
+        launch=LAUNCH,
         spec=lambda wildcards: spec_json(PLAN.spec("recover", run=wildcards.run, kind="teacher+")),
     shell:
-        "qaprune recover --spec {params.spec:q} --model {input.model}"
+        "{params.launch} recover --spec {params.spec:q} --model {input.model}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -13,11 +13,12 @@ rule teacher:
         f"{LOGS}/teacher/{{run}}.log",
     conda:
         ENVIRONMENT
-    threads: PLAN.config["compute"]["threads"]
+    threads: PLAN.training_threads
     resources:
         gpu=1,
     params:
+        launch=LAUNCH,
         spec=spec("teacher"),
     shell:
-        "qaprune teacher --spec {params.spec:q} --encoder {input.encoder}"
+        "{params.launch} teacher --spec {params.spec:q} --encoder {input.encoder}"
         " --features {input.features} --holdout {input.holdout} --out {output.stage} --log {log}"

@@ -11,7 +11,7 @@ import torch
 
 from qaprune.gate.gates import Gates, gated
 from qaprune.gate.magnitude import Magnitude
-from qaprune.gate.registry import KINDS, GateTask, Scores
+from qaprune.gate.registry import KINDS, GateTask, Scores, gate_shapes
 from qaprune.train.losses import batch_logits
 from qaprune.train.objectives import Batch, Objective, training_loss
 from qaprune.train.optimizers import make_optimizer
@@ -55,7 +55,9 @@ class GateObjective(Objective):
         if with_weights:
             rates = (training["lr"], training["weight_decay"], training.get("beta2", 0.999))
             weights = [make_optimizer(task.model, *rates)]
-        super().__init__(task.model, weights, [torch.optim.Adam(learnt.parameters, lr=task.settings["lr"])])
+        rate = task.settings.get("lr")
+        own = [torch.optim.Adam(learnt.parameters, lr=rate)] if learnt.parameters else []
+        super().__init__(task.model, weights, own)
         self._gates, self._learnt, self._autocast = gates, learnt, task.autocast
         self._loss_of = training_loss(training if with_weights else {})
         self._alive = alive_parts(task) if with_weights else {}
@@ -135,12 +137,52 @@ def learn_jointly(task: GateTask, learnt: LearntGates) -> Scores:
         alive = alive_parts(task)
         result = task.fit(objective, task.training)
     task.model.eval()
-    scores = learnt.scores(result.windows, result.tokens)
+    return dead_last(learnt.scores(result.windows, result.tokens), alive)
+
+
+def dead_last(scores: Scores, alive: Mapping[str, torch.Tensor]) -> Scores:
+    """The scores with parts that add nothing behind all others."""
     ranked = {}
     for kind, part in alive.items():
         found = getattr(scores, kind)
         ranked[kind] = np.where(part.cpu().numpy() > 0, found, found.min() - 1)
     return replace(scores, **ranked)
+
+
+class FixedGates:
+    """All gates open: weights train alone, closed parts staying closed."""
+
+    def __init__(self, task: GateTask):
+        self.parameters: list[torch.Tensor] = []
+        weight = next(task.model.parameters())
+        self._open = [torch.ones(shape, device=weight.device) for shape in gate_shapes(task)]
+
+    def before(self, gates: Gates, progress: float, seed: int) -> None:
+        """Put the open gates in place."""
+        gates.set(*self._open)
+
+    def penalty(self, progress: float) -> float:
+        """Nothing to drive."""
+        return 0.0
+
+    def after(self) -> None:
+        """Nothing to do."""
+
+    def describe(self) -> str:
+        """Nothing to say."""
+        return ""
+
+    def extra(self) -> dict[str, torch.Tensor]:
+        """Nothing beside the weights."""
+        return {}
+
+    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None:
+        """Nothing to put back."""
+
+    def scores(self, windows: int, tokens: int) -> Scores:
+        """All alike."""
+        found = (gates.cpu().numpy()[None] for gates in self._open)
+        return Scores(**dict(zip(KINDS, found, strict=False)), passes=windows, tokens=tokens)
 
 
 def _times(values: list[torch.Tensor], layers: torch.Tensor) -> list[torch.Tensor]:

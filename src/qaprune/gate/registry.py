@@ -156,8 +156,21 @@ def _complete(criterion: Any) -> Criterion:
     return criterion
 
 
-def load_criterion(name: str) -> Criterion:
-    """The criterion of that name; an unknown one is answered with what was probably meant."""
+def base_name(name: str) -> str:
+    """The criterion that a config's name means: `l0@slow` is `l0` with settings of its own."""
+    return name.partition("@")[0]
+
+
+def load_criterion(name: str, settings: Mapping[str, Any] | None = None) -> Criterion:
+    """The criterion of that name; an unknown one is answered with what was probably meant.
+
+    With settings that ask for `gradual` pruning it is the criterion asked in steps.
+    """
+    name = base_name(name)
+    if settings and settings.get("gradual"):
+        from qaprune.gate.gradual import Gradual
+
+        return Gradual(name, load_criterion(name), settings["gradual"])
     if name in BUILT_IN:
         module, _, attribute = BUILT_IN[name].partition(":")
         return _complete(getattr(import_module(module), attribute)())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def gate(
     """Write `scores.safetensors`: heads [draws, layers, heads], ff [draws, layers, units] and, where a
     budget asks for it, hidden [draws, hidden width]; a criterion that trains weights leaves those beside.
     """
-    criterion = load_criterion(spec["criterion"])
+    criterion = load_criterion(spec["criterion"], spec["settings"])
     shape = shape_of_config(read_config(inputs["teacher"]))
     task = GateTask(shape, spec["settings"], spec["run"]["seed"], log=log, hidden=spec.get("hidden", False))
     if spec["budget"]:
@@ -80,13 +81,14 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], o
     if training and "temperature" in training:
         logits = load_logits(inputs["teacher"] / "logits.safetensors")
 
-    def batches(tokens: int, count: int | None, seed: int):
-        return train_batches(windows, tokens, seed, compute.device, count, logits)
+    def batches(tokens: int, number: int | None, seed: int):
+        return train_batches(windows, tokens, seed, compute.device, number, logits)
 
-    checkpoints = of_stage(out, spec, inputs)
+    names = (f"train-{number}" if number else "train" for number in count())
 
     def fit(objective: Objective, settings: Mapping[str, Any]) -> FitResult:
-        log_file, label = out / "train.jsonl", spec["label"]
+        name, label = next(names), spec["label"]
+        log_file, checkpoints = out / f"{name}.jsonl", of_stage(out, spec, inputs, name)
         return train(objective, windows, settings, task.seed, compute, log_file, label, logits, checkpoints)
 
     return replace(

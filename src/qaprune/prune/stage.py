@@ -11,7 +11,6 @@ import numpy as np
 from qaprune.budget import SPEEDUP, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
-from qaprune.gate.registry import load_criterion
 from qaprune.gate.stage import TRAINED_WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
 from qaprune.models.encoder import WEIGHTS, load_model, model_shape
@@ -30,8 +29,7 @@ def load_variant(folder: Path, teacher: Path, attention: str) -> nn.Module:
     if (folder / WEIGHTS).exists() or not (folder / "variant.json").exists():
         return load_model(folder, attention)
     variant = read_variant(folder)
-    criterion = variant.get("criterion")
-    if variant["variant"] != "pruned" or (criterion and load_criterion(criterion).trains_weights):
+    if variant["variant"] != "pruned" or variant.get("own_weights"):
         return load_model(folder, attention)  # which says what is missing
     point = folder.parents[1] if variant["draw"] else folder
     mask = load_mask(point / "masks" / f"{variant['draw']}.safetensors")
@@ -91,6 +89,8 @@ def prune(
         asked = {"speedup_asked": budget.limit} if budget.kind == SPEEDUP else {}
         if budget.timed and "mask" not in inputs:
             asked["speedup_predicted"] = round(costs.full / costs.of(*mask.widths()), 4)
+        if "mask" not in inputs and (inputs["gate"] / TRAINED_WEIGHTS).exists():
+            asked["own_weights"] = True  # no mask can cut them from the teacher again
         variant = asked | {
             "variant": "pruned",
             "criterion": spec["criterion"],

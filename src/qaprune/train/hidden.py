@@ -2,10 +2,10 @@
 
 For layers l of student and teacher at the same depth (pruning keeps the depth: a closed sub-layer passes
 its input on), the mean over dimensions, a window's real tokens, windows and layers of (W h_l - t_l)^2, h
-and t behind the layer's last LayerNorm. W is one linear map for all layers, trained along and thrown away: it lets a student
-of a smaller hidden width follow. Own choice: W starts as the least-squares map between the word embeddings
-of both, which for a student cut from this teacher is the exact way back into the teacher's dimensions (the
-identity at full width).
+and t behind the layer's last LayerNorm. W is one linear map for all layers, trained along and thrown away:
+it lets a student of a smaller hidden width follow. Own choice: W starts as the least-squares map between
+the word embeddings of both, which for a student cut from this teacher is the exact way back into the
+teacher's dimensions (the identity at full width).
 """
 
 from __future__ import annotations
