@@ -1,0 +1,183 @@
+"""Training in real processes: killed and started again, and two that train together."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qaprune.data.examples import Example
+from qaprune.data.features import save_features
+from qaprune.data.prepared import write_examples
+from qaprune.train.checkpoints import SECONDS
+from tests.conftest import make_features, make_model
+
+pytestmark = pytest.mark.slow
+
+TRAINING = {
+    "epochs": 60,
+    "lr": 1e-3,
+    "warmup": 0.1,
+    "batch_tokens": 256,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "dropout": 0.1,
+}
+SHARED = {
+    "label": "t",
+    "run": {"model": "m", "dataset": "squad2", "seed": 3},
+    "compute": {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1},
+    "task": "squad2",
+    "max_answer_tokens": 8,
+}
+DISTIL = {"temperature": 2.0, "weight": 0.5}
+JOINT = {"share": 0.5, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "distil": True}
+GATE = {"length": 32, "criterion": "l0_joint", "budget": "h50-f50", "settings": JOINT}
+L0 = {"steps": 200, "batch_tokens": 256, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0}
+SPECS = {
+    "teacher": ("teacher", {"training": TRAINING, "checkpoint": None, "teacher_logits": True}),
+    "distilled": (
+        "recover",
+        {"kind": "distilled", "training": TRAINING | DISTIL | {"hidden_weight": 0.5}},
+    ),
+    "l0": ("gate", GATE | {"criterion": "l0", "settings": L0}),
+    "l0_joint": ("gate", GATE | {"training": TRAINING | DISTIL}),
+}
+WRITTEN = {"teacher": "model", "recover": "model", "gate": "scores"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Features, a hold-out, an encoder and a teacher with its logits."""
+    path = tmp_path_factory.mktemp("processes")
+    (path / "features").mkdir()
+    for split in ("train", "holdout"):
+        features = make_features()
+        save_features(path / "features" / f"{split}.safetensors", features)
+    examples = [Example(name, "who?", "a" * 900, group, "", ()) for name, group in questions()]
+    write_examples(path / "holdout.jsonl.gz", examples)
+    make_model("bert", scale=0.1).save_pretrained(path / "encoder")
+    run(path, "teacher", path / "given")
+    return path
+
+
+def questions() -> list[tuple[str, str]]:
+    features = make_features()
+    return list(zip(features.ids, features.groups, strict=True))
+
+
+def command(folder: Path, kind: str, out: Path, **compute: int) -> list[str]:
+    stage, own = SPECS[kind]
+    spec = SHARED | own | {"compute": SHARED["compute"] | compute}
+    words = [stage, "--spec", json.dumps(spec), "--out", str(out), "--features", str(folder / "features")]
+    if stage == "gate":
+        return [*words, "--teacher", str(folder / "given")]
+    words += ["--holdout", str(folder / "holdout.jsonl.gz")]
+    if stage == "teacher":
+        return [*words, "--encoder", str(folder / "encoder")]
+    given = folder / "given"
+    return [
+        *words,
+        "--model",
+        str(given),
+        "--teacher",
+        str(given),
+        "--logits",
+        f"{given}/logits.safetensors",
+    ]
+
+
+def run(folder: Path, kind: str, out: Path, **compute: int) -> None:
+    words = [sys.executable, "-m", "qaprune", *command(folder, kind, out, **compute)]
+    if "processes" in compute:
+        count = str(compute["processes"])
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "qaprune"]
+        words[1:3] = launch
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def result_of(kind: str, out: Path) -> dict[str, torch.Tensor]:
+    found = load_file(out / f"{WRITTEN[SPECS[kind][0]]}.safetensors")
+    extra = out / "weights.safetensors"
+    return found | (load_file(extra) if extra.exists() else {})
+
+
+def log_of(out: Path) -> list[dict]:
+    rows = [json.loads(line) for line in (out / "train.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def kill_after(folder: Path, kind: str, out: Path, step: int) -> None:
+    """Start the stage and kill it once a checkpoint of at least that step is there."""
+    words = [sys.executable, "-m", "qaprune", *command(folder, kind, out)]
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=os.environ | {SECONDS: "0"})
+    resume = out.with_name(f".{out.name}.resume") / "train"
+    while process.poll() is None:
+        if any(int(path.name[5:]) >= step for path in resume.glob("step-*")):
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    assert process.wait() == -signal.SIGKILL
+    assert not (out / "stage.json").exists()
+
+
+@pytest.mark.parametrize("kind", SPECS)
+def test_a_stage_killed_twice_ends_with_the_same_bits(kind, folder, tmp_path):
+    run(folder, kind, tmp_path / "whole")
+    for step in (7, 60):
+        kill_after(folder, kind, tmp_path / "killed", step)
+    run(folder, kind, tmp_path / "killed")
+    whole, killed = (result_of(kind, tmp_path / name) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
+    assert not (tmp_path / ".killed.resume").exists()
+
+
+@pytest.mark.parametrize("kind", ["teacher", "l0_joint"])
+def test_two_processes_have_the_losses_of_one(kind, folder, tmp_path, monkeypatch):
+    """Without dropout, which each process draws for itself."""
+    stage, own = SPECS[kind]
+    short = own["training"] | {"dropout": 0.0, "epochs": 20}
+    monkeypatch.setitem(SPECS, kind, (stage, own | {"training": short}))
+    run(folder, kind, tmp_path / "one")
+    run(folder, kind, tmp_path / "two", processes=2)
+    assert json.loads((tmp_path / "two" / "stage.json").read_text())["compute"]["processes"] == 2
+    one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
+    assert [row["tokens"] for row in one] == [row["tokens"] for row in two]
+    losses = [[row["loss"] for row in rows] for rows in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert len(set(losses[0])) > 1
+
+
+def test_a_number_of_processes_that_nobody_started_is_refused(folder, tmp_path):
+    words = [sys.executable, "-m", "qaprune", *command(folder, "teacher", tmp_path / "out", processes=2)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "compute.processes: expected 2, but 1 run here; start the stage with torchrun" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_disk_that_fills_up_is_one_line(folder, tmp_path):
+    """A limit on the size of files stands in for the disk: checkpoints are larger than the log."""
+    limited = "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536)); "
+    limited += "from qaprune.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", limited, *command(folder, "teacher", tmp_path / "out")]
+    done = subprocess.run(
+        words, capture_output=True, text=True, check=False, env=os.environ | {SECONDS: "0"}
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    (line,) = (line for line in done.stderr.splitlines() if line.startswith("qaprune: error"))
+    assert "no checkpoint of step 1 could be written" in line
+    assert "File too large" in line
+    assert not (tmp_path / "out").exists()
