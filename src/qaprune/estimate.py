@@ -239,17 +239,26 @@ def describe(plan: Plan) -> str:
 
 def _describe_pair(plan: Plan, runs: list[Run]) -> list[str]:
     """One pair's seeds, and its criteria grouped by the budgets that they share."""
-    budgets: dict[str, list[str]] = {}
-    for point in plan.points(runs[0]):
-        budgets.setdefault(point.criterion, []).append(point.budget)
-    grouped: dict[str, list[str]] = {}
+    budgets: dict[str, dict[str, None]] = {}
+    seeds: dict[str, list[int]] = {}
+    for run in runs:
+        for point in plan.points(run):
+            budgets.setdefault(point.criterion, {})[point.budget] = None
+            own = seeds.setdefault(point.criterion, [])
+            own += [run.seed] * (run.seed not in own)
+    every = [run.seed for run in runs]
+    grouped: dict[tuple[str, str], list[str]] = {}
     for criterion, names in budgets.items():
-        grouped.setdefault(" ".join(names), []).append(criterion)
-    seeds = ", ".join(str(run.seed) for run in runs)
-    lines = [f"  {runs[0].pair}, seed{'s' * (len(runs) > 1)} {seeds}"]
-    for names, criteria in grouped.items():
-        lines += _wrapped(f"    {', '.join(criteria)} at {names}", "      ")
+        only = "" if seeds[criterion] == every else f" ({_seeds(seeds[criterion])} alone)"
+        grouped.setdefault((" ".join(names), only), []).append(criterion)
+    lines = [f"  {runs[0].pair}, {_seeds(every)}"]
+    for (names, only), criteria in grouped.items():
+        lines += _wrapped(f"    {', '.join(criteria)} at {names}{only}", "      ")
     return lines
+
+
+def _seeds(seeds: list[int]) -> str:
+    return f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
 
 
 def _hours(hours: float) -> str:

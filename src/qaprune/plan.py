@@ -18,7 +18,7 @@ from qaprune.specs import Specs
 
 READER_THREADS = 8
 """At most; fewer where Snakemake has fewer cores."""
-COMMON_KEYS = ("pairs", "budgets", "recovery", "recover", "settings")
+COMMON_KEYS = ("pairs", "seeds", "budgets", "recovery", "recover", "settings")
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Plan:
         self.out = f"results/{config['name']}"
         self.all_runs = [
             Run(model, dataset, seed)
-            for model in config["models"]
+            for model, settings in config["models"].items()
             for dataset in config["datasets"]
-            for seed in config["seeds"]
+            for seed in settings.get("seeds", config["seeds"])
         ]
         self.runs = [
             run for run in self.all_runs if not config["datasets"][run.dataset].get("teacher_only")
@@ -140,6 +140,8 @@ class Plan:
             return found
         for name, settings in self.config["criteria"].items():
             if run.pair not in settings.get("pairs", [run.pair]):
+                continue
+            if run.seed not in settings.get("seeds", [run.seed]):
                 continue
             criterion = self.criterion(name)
             recovery = tuple(settings.get("recovery", self.config["recovery"]["kinds"]))

@@ -61,10 +61,10 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
                     f"config: criteria.{name}.settings.share: expected a number between 0 and 1, got "
                     f"{share!r}: the criterion trains weights, on a share of recovery's epochs"
                 )
-        for key, known in (("budgets", budgets), ("pairs", pairs)):
+        for key, known in (("budgets", budgets), ("pairs", pairs), ("seeds", set(config["seeds"]))):
             for value in settings.get(key, ()):
                 if value not in known:
-                    expected = ", ".join(sorted(known))
+                    expected = ", ".join(map(str, sorted(known)))
                     raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
 
 
@@ -148,6 +148,10 @@ def _check_start(datasets: Mapping[str, Any], name: str) -> None:
 def _check_model(config: Config, name: str) -> None:
     """A model's teachers belong to data sets; one from scratch fits together and reads all windows."""
     model = config["models"][name]
+    for seed in model.get("seeds", ()):
+        if seed not in config["seeds"]:
+            expected = ", ".join(map(str, config["seeds"]))
+            raise InputError(f"config: models.{name}.seeds: {seed} is not one of {expected}")
     for dataset in model.get("teachers", {}):
         if dataset not in config["datasets"]:
             raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")

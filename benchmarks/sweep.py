@@ -1,0 +1,79 @@
+"""Which settings of each criterion win a sweep, by the train hold-out.
+
+    python -m benchmarks.sweep RESULTS [--run RUN]
+
+Reads the recovered rows of a results folder of config/sweep.yaml, prints them as a Markdown table: trials
+of one criterion together, what differs among their settings, the tokens that gate and recovery read, F1 on
+the hold-out; the best of each criterion marked. Dev takes no part.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+from qaprune.errors import InputError
+from qaprune.gate.registry import base_name
+from qaprune.report.tables import markdown_table
+from qaprune.stage import read_stage
+
+RECOVERY = ("lr", "temperature", "weight", "hidden_weight", "epochs", "batch_tokens")
+
+
+def trials(results: Path, run: str) -> dict[str, list[dict[str, Any]]]:
+    """The recovered rows by criterion: `name`, `kind`, `settings`, `tokens`, `f1`."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for path in sorted((results / "recover" / run).glob("*/*/stage.json")):
+        record, point = read_stage(path.parent), path.parent.parent.name
+        row = record["result"]
+        gate = next(iter((results / "gate" / run).glob(f"{row['criterion']}*/stage.json")), None)
+        settings = dict(read_stage(gate.parent)["spec"].get("settings", {})) if gate else {}
+        training = record["spec"]["training"]
+        settings = {f"gate {key}": value for key, value in settings.items()} | {
+            key: training[key] for key in RECOVERY if key in training
+        }
+        trial = {"name": point, "kind": path.parent.name, "settings": settings}
+        trial |= {"tokens": row["train_tokens"], "f1": row["holdout_f1"]}
+        found.setdefault(base_name(row["criterion"]), []).append(trial)
+    if not found:
+        raise InputError(f"{results}: no recovered rows of run {run!r}; expected recover/{run}/")
+    return found
+
+
+def differing(rows: list[dict[str, Any]]) -> list[str]:
+    """Names of the settings that are not the same in all rows."""
+    names = dict.fromkeys(name for row in rows for name in row["settings"])
+    return [name for name in names if len({str(row["settings"].get(name)) for row in rows}) > 1]
+
+
+def table(found: dict[str, list[dict[str, Any]]]) -> str:
+    """All trials as Markdown."""
+    body = []
+    for rows in found.values():
+        names, best = differing(rows), max(row["f1"] for row in rows)
+        for row in rows:
+            settings = ", ".join(f"{name} {row['settings'].get(name)}" for name in names)
+            mark = " *" if row["f1"] == best else ""
+            tokens = f"{row['tokens']:,}"
+            body.append([f"{row['name']}/{row['kind']}", settings, tokens, f"{row['f1']:.2f}{mark}"])
+    return markdown_table(["trial", "what differs", "tokens", "hold-out F1"], body)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("results", type=Path)
+    parser.add_argument("--run", default="minilm-squad2-s13")
+    args = parser.parse_args(argv)
+    try:
+        print(table(trials(args.results, args.run)), end="")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""What a config says of recovery and of repeated criteria, and what stages are told of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from qaprune.errors import InputError
+from qaprune.estimate import describe
+from qaprune.plan import make_plan
+from tests.unit.test_config import with_overlay
+
+GAIN = {"windows": 64, "batch_tokens": 512, "recovery": ["distilled"]}
+POINT = "h50-f50"
+
+
+def plan_of(tmp_path, **overlay):
+    return make_plan(with_overlay(tmp_path, **overlay))
+
+
+def recovery_of(plan, criterion: str, kind: str = "distilled") -> dict:
+    spec = plan.spec("recover", run=plan.runs[0].id, kind=kind, point=f"{criterion}-{POINT}")
+    return spec["training"]
+
+
+def test_a_criterion_stands_twice_with_settings_of_its_own(tmp_path):
+    criteria = {"gain": GAIN, "gain@more": GAIN | {"windows": 128, "recover": {"lr": 0.002, "weight": 0.5}}}
+    plan = plan_of(tmp_path, criteria=criteria)
+    run = plan.runs[0].id
+    specs = [plan.spec("gate", run=run, scoring=name) for name in criteria]
+    assert [spec["settings"]["windows"] for spec in specs] == [64, 128]
+    assert all("recover" not in spec["settings"] for spec in specs)
+    plain, changed = (recovery_of(plan, name) for name in criteria)
+    assert (changed["lr"], changed["weight"]) == (0.002, 0.5)
+    assert {**changed, "lr": plain["lr"], "weight": plain["weight"]} == plain
+    teacher = plan.spec("recover", run=run, kind="teacher+")["training"]
+    assert teacher["lr"] == plain["lr"], "teacher+ follows recovery, not one criterion's"
+
+
+def test_hidden_states_are_matched_in_distilled_rows_alone(tmp_path):
+    gain = GAIN | {"recovery": ["retrained", "distilled"]}
+    recovery = {"hidden_weight": 0.3, "hidden_layers": [1, 2]}
+    criteria = {"gain": gain, "gain@off": gain | {"recover": {"hidden_weight": 0}}}
+    plan = plan_of(tmp_path, criteria=criteria, recovery=recovery)
+    assert recovery_of(plan, "gain")["hidden_weight"] == 0.3
+    assert recovery_of(plan, "gain")["hidden_layers"] == [1, 2]
+    assert "hidden_weight" not in recovery_of(plan, "gain", "retrained")
+    assert "hidden_weight" not in recovery_of(plan, "gain@off")
+    points = {point.criterion: point for point in plan.points(plan.runs[0])}
+    assert [plan.matches_hidden(points[name]) for name in criteria] == [True, False]
+
+
+def test_cutting_in_steps_is_at_recoverys_expense(tmp_path):
+    gradual = {"steps": 3, "share": 0.4, "distil": True}
+    plan = plan_of(tmp_path, criteria={"gain": GAIN, "gain@steps": GAIN | {"gradual": gradual}})
+    run = plan.runs[0].id
+    gate = plan.spec("gate", run=run, scoring=f"gain@steps-{POINT}")
+    whole = recovery_of(plan, "gain")["epochs"]
+    assert gate["training"]["epochs"] == pytest.approx(0.4 * whole)
+    assert recovery_of(plan, "gain@steps")["epochs"] == pytest.approx(0.6 * whole)
+    assert "temperature" in gate["training"]
+    assert gate["budget"] == POINT
+    files = plan.weight_files(plan.variants(plan.runs[0]))
+    assert f"{plan.out}/prune/{run}/gain@steps-{POINT}/model.safetensors" in files
+    assert f"{plan.out}/prune/{run}/gain-{POINT}/model.safetensors" not in files
+
+
+def test_seeds_of_models_and_criteria(tmp_path):
+    models = {
+        name: {"architecture": "bert", "source": {"hub": f"x/{name}"}} | more
+        for name, more in (("a", {}), ("b", {"seeds": [2]}))
+    }
+    criteria = {"gain": GAIN, "magnitude": {"seeds": [1]}}
+    plan = plan_of(tmp_path, seeds=[1, 2], models=models, criteria=criteria)
+    found = {run.id: [point.criterion for point in plan.points(run)] for run in plan.runs}
+    assert found["a-squad2-s1"][-1] == "magnitude"
+    assert set(found["a-squad2-s2"]) == set(found["b-squad2-s2"]) == {"gain"}
+    assert not any(name.startswith("b") and name.endswith("s1") for name in found)
+    assert "magnitude at h50-f50 h25-f25 (seed 1 alone)" in describe(plan)
+
+
+def test_several_processes_are_launched_where_training_is(tmp_path):
+    plan = plan_of(tmp_path, compute={"processes": 2, "compile": "default", "threads": 3})
+    run = plan.runs[0].id
+    assert plan.launcher == "torchrun --standalone --nproc_per_node 2 --no-python qaprune"
+    assert plan.training_threads == 6
+    assert plan.spec("teacher", run=run)["compute"]["processes"] == 2
+    assert "processes" not in plan.spec("evaluate", run=run)["compute"]
+    assert "compile" not in plan.spec("prune", run=run, point=plan.points(plan.runs[0])[0].id)["compute"]
+    assert plan_of(tmp_path).launcher == "qaprune"
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ({"criteria": {"gain@": GAIN}}, "criteria: expected a name that matches"),
+        ({"criteria": {"gian@b": {}}}, "'gian' is no known criterion; did you mean 'gain'"),
+        ({"criteria": {"gain@b": GAIN | {"windows": 0}}}, "criteria.gain@b.windows: expected at least 1"),
+        ({"criteria": {"gain": GAIN | {"seeds": [7]}}}, "criteria.gain.seeds: 7 is not one of 13"),
+        ({"criteria": {"gain": GAIN | {"recover": {"lrr": 1}}}}, "criteria.gain.recover.lrr: unknown key"),
+        (
+            {"criteria": {"gain": GAIN | {"gradual": {"steps": 1, "share": 0.5}}}},
+            "criteria.gain.gradual.steps: expected at least 2",
+        ),
+        (
+            {
+                "criteria": {"gain": GAIN | {"gradual": {"steps": 2, "share": 0.5}}},
+                "budgets": ["h50-f50-d50"],
+            },
+            "criteria.gain.gradual: budget 'h50-f50-d50' cuts the hidden width",
+        ),
+        (
+            {
+                "models": {"m": {"architecture": "bert", "source": {"hub": "x"}, "seeds": [1]}},
+                "criteria": {"gain": GAIN},
+            },
+            "models.m.seeds: 1 is not one of 13",
+        ),
+        ({"recovery": {"hidden_layers": [0]}}, "recovery.hidden_layers.0: expected at least 1"),
+        ({"compute": {"processes": 0}}, "compute.processes: expected at least 1"),
+    ],
+)
+def test_bad_values_name_key_and_expectation(tmp_path, overlay, message):
+    with pytest.raises(InputError) as error:
+        plan_of(tmp_path, **overlay)
+    assert message in str(error.value)
