@@ -3,7 +3,7 @@
     python -m benchmarks.training_speed [--size bert-6x384] [--threads 2] [--steps 12] [--lengths 160 512]
         [--compile]
 
-An untrained encoder on made-up windows, whose mean lengths `--lengths` names: 160 tokens is SQuAD 2.0 cut at
+An untrained encoder on made-up windows of mean lengths `--lengths`: 160 tokens is SQuAD 2.0 cut at
 256, 512 full windows of Natural Questions. Settings alternate in rounds, medians count, unpadded tokens are
 counted. The defaults of `compute` and `training` follow from this table. The lines with a teacher say what
 kept logits save: distillation from logits that are read, against a teacher that computes along.
