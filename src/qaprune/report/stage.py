@@ -13,7 +13,8 @@ from qaprune.report.intervals import RESAMPLES
 from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
 from qaprune.report.speed_figure import speed_figure
 from qaprune.report.style import save
-from qaprune.report.tables import matrix_csv, points_csv, points_markdown, terminal_table
+from qaprune.report.tables import matrix_csv, points_csv, points_markdown
+from qaprune.report.terminal import terminal_text
 
 TERMINAL = "points.txt"
 
@@ -22,7 +23,8 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     """Write tables/points.csv, .md and .txt, matrix.csv, and plots/<model>-<dataset>.png and .svg.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
-    published results neither in the Markdown nor in the plots). Returns the terminal's table.
+    published results neither in the Markdown nor in the plots)).
+    Returns the terminal's table and plots.
     """
     published = bool(spec.get("published", False))
     resamples = spec.get("resamples", RESAMPLES)
@@ -40,7 +42,7 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     for (model, dataset), group in pairs(rows).items():
         figure = speed_figure(group) if untrained(group) else f1_speedup_figure(group, published)
         save(figure, plots / f"{model}-{dataset}")
-    text = terminal_table(rows)
+    text = terminal_text(rows)
     (tables / TERMINAL).write_text(text, encoding="utf-8")
     return text
 
@@ -53,14 +55,3 @@ def report(
     plots = len(list((out / "plots").glob("*.png")))
     runs = len(inputs["evaluate"] or inputs["profile"])
     return {"summary": f"tables/points.csv of {runs} runs, {plots} plots"}
-
-
-def terminal_text(results: Path) -> str:
-    """The printed table of a results folder, and where its plots are."""
-    for folder in (results, results / "report"):
-        if (folder / "tables" / TERMINAL).is_file():
-            text = (folder / "tables" / TERMINAL).read_text(encoding="utf-8")
-            return f"{text}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}"
-    raise InputError(
-        f"{results}: no tables/{TERMINAL} here; expected the results folder of a finished report"
-    )
