@@ -92,6 +92,11 @@ PEOPLE = (
         "qaprune.report.compare_command",
         "what got worse between two results folders (exit 3)",
     ),
+    (
+        "recommend",
+        "qaprune.report.recommend_command",
+        "the measured point that loses at most so much F1 (exit 3 if none)",
+    ),
     ("show", "qaprune.report.show", "table and plot of a results folder, finished or not, as text"),
     ("answer", "qaprune.serve.command", "answer questions with a checkpoint"),
     ("publish", "qaprune.serve.publish", "make a checkpoint a folder for the hub, with a model card"),
@@ -178,7 +183,7 @@ def _run_stage(args: argparse.Namespace) -> int:
         result = run_stage(args.command, spec, _digestible(paths), out, work, stage.owns_folder)
     except InputError as error:
         log.keep(f"error: {error}")
-        raise InputError(f"{args.command} {label}: {error}" if label else str(error)) from error
+        raise type(error)(f"{args.command} {label}: {error}" if label else str(error)) from error
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))
     log(f"{args.command} {label}: {result['summary']} ({record['seconds']:.1f} s)")
     return 0
