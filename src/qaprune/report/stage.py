@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
-from qaprune.report.collect import collect
+from qaprune.report.collect import check_one_machine, collect
 from qaprune.report.figures import f1_speedup_figure
 from qaprune.report.intervals import RESAMPLES
 from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
@@ -23,14 +23,17 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     """Write tables/points.csv, .md and .txt, matrix.csv, and plots/<model>-<dataset>.png and .svg.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
-    published results neither in the Markdown nor in the plots)).
-    Returns the terminal's table and plots.
+    published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds
+    of one model and data set that were timed on different machines are refused). Returns the terminal's
+    table and plots.
     """
     published = bool(spec.get("published", False))
     resamples = spec.get("resamples", RESAMPLES)
     if not isinstance(resamples, int) or resamples < 100:
         raise InputError(f"report.resamples: expected a whole number from 100 up, got {resamples!r}")
     runs = collect(evaluate, profile)
+    if not spec.get("mixed_hardware", False):
+        check_one_machine(runs)
     rows = build_rows(runs, resamples, spec.get("seed", 0))
     tables, plots = out / "tables", out / "plots"
     for folder in (tables, plots):

@@ -11,6 +11,7 @@ from qaprune.report.rows import (
     BLIND,
     draws_of,
     mean_and_spread,
+    mixed_hardware,
     name_of,
     pairs,
     point_key,
@@ -126,6 +127,8 @@ def setting_lines(group: list[Row]) -> list[str]:
     lines = []
     if untrained(group):
         lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
+    if mixed := mixed_hardware(group):
+        lines.append(mixed)
     for number, (setting, names) in enumerate(timed_settings(group).items()):
         lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
     references = {row["seed"]: row["reference"] for row in group if row["reference"]}
