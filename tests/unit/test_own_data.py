@@ -88,6 +88,18 @@ def test_data_features_and_teacher_take_the_files_as_they_are(own: Path, unanswe
     assert 0 <= facts["holdout_f1"] <= 100
 
 
+def test_windows_that_the_checkpoint_has_no_positions_for_are_one_line(own: Path, capsys):
+    path = own / "my-model" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 64}))
+    plan = plan_of()
+    (own / "none").touch()
+    splits = [f"--{name}=none" for name in ("train", "holdout", "dev")]
+    spec = spec_json(plan.spec("features", model="mymodel", dataset="mydata"))
+    assert main(["features", "--spec", spec, "--out", "out", *splits, "--encoder=my-model"]) == 1
+    error = capsys.readouterr().err
+    assert "features mymodel-mydata: windows.length: 256 tokens; the encoder has positions for 64" in error
+
+
 @pytest.mark.slow
 def test_one_row_comes_out_of_the_readmes_snakemake_command(own: Path):
     words = shlex.split(COMMANDS.splitlines()[1])
