@@ -136,6 +136,16 @@ def test_levels_are_named_where_no_point_is(rows):
         assert f"{variant} {f1:.1f}" in text
 
 
+def test_points_that_are_all_alike_have_round_scales(rows):
+    group = [
+        row | {"f1": 50.0, "speedup": row["speedup"] and 1.0} for row in rows if row["dataset"] == "squad2"
+    ]
+    text = scatter(group, letters_of(group), 80).plain
+    scale = [line[:LEFT].strip() for line in text.splitlines()[1 : HEIGHT + 1]]
+    assert [tick for tick in scale if tick] == ["51", "50.5", "50", "49.5", "49"]
+    assert "1x" in text
+
+
 def test_a_pair_without_timings_says_so_instead_of_a_plot(rows):
     text = terminal_text([row for row in rows if row["dataset"] == "nq"])
     assert "no plot: no point was timed" in text

@@ -107,10 +107,11 @@ def _levels(group: list[Row], variant: str) -> float | None:
 def _scales(points: list[Point], levels: Mapping[str, float], width: int) -> tuple[Scale, Scale]:
     speeds = [1.0, *(point.speedup for point in points)]
     heights = [*levels.values(), *(point.f1 for point in points)]
-    wide, tall = max(max(speeds) - min(speeds), 0.2), max(max(heights) - min(heights), 1.0)
+    wide, tall = max(max(speeds) - min(speeds), 0.2), max(max(heights) - min(heights), 2.0)
+    middle = (min(heights) + max(heights)) / 2
     return (
-        Scale(min(speeds) - 0.04 * wide, max(speeds) + 0.06 * wide, width),
-        Scale(min(heights) - 0.05 * tall, max(heights) + 0.05 * tall, HEIGHT),
+        Scale(min(speeds) - 0.04 * wide, min(speeds) + 1.06 * wide, width),
+        Scale(middle - 0.55 * tall, middle + 0.55 * tall, HEIGHT),
     )
 
 
