@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from qaprune.cli import main
 from qaprune.config import load_config
 from qaprune.plan import Plan, make_plan, spec_json
 from tests.conftest import ROOT
-from tests.unit.own_data import articles, write_own_files, write_squad
+from tests.unit.own_data import articles, write_checkpoint, write_own_files, write_squad
 from tests.unit.test_docs import blocks
 
 README = "../README.md"
@@ -36,6 +37,22 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def plan_of() -> Plan:
     return make_plan(load_config([Path("config/small.yaml"), Path("mine.yaml")]))
+
+
+def through_teacher(plan: Plan) -> dict[str, Path]:
+    """Run the stages up to the teacher; their folders by stage."""
+    run_id = plan.runs[0].id
+    model, dataset = plan.runs[0].model, plan.runs[0].dataset
+    places = {"data": dataset, "encoder": model, "features": f"{model}-{dataset}", "teacher": run_id}
+    out = {stage: f"{plan.out}/{stage}/{place}" for stage, place in places.items()}
+    run("data", plan, {"dataset": dataset}, out["data"])
+    run("encoder", plan, {"model": model}, out["encoder"])
+    splits = [f"--{name}={out['data']}/{name}.jsonl.gz" for name in ("train", "holdout", "dev")]
+    names = {"model": model, "dataset": dataset}
+    run("features", plan, names, out["features"], *splits, f"--encoder={out['encoder']}")
+    given = [f"--encoder={out['encoder']}", f"--features={out['features']}", splits[1]]
+    run("teacher", plan, {"run": run_id}, out["teacher"], *given)
+    return {stage: Path(folder) for stage, folder in out.items()}
 
 
 def run(stage: str, plan: Plan, names: dict[str, str], folder: str, *options: str) -> None:
@@ -63,29 +80,37 @@ def test_data_features_and_teacher_take_the_files_as_they_are(own: Path, unanswe
     if not unanswerable:
         write_squad(own / "my-train.json", articles(12, unanswerable=False))
         write_squad(own / "my-dev.json", articles(3, 20, unanswerable=False))
-    plan = plan_of()
-    out = {
-        name: f"{plan.out}/{name}/{inside}"
-        for name, inside in (
-            *(("data", "mydata"), ("encoder", "mymodel"), ("features", "mymodel-mydata")),
-            ("teacher", "mymodel-mydata-s13"),
-        )
-    }
-    run("data", plan, {"dataset": "mydata"}, out["data"])
-    run("encoder", plan, {"model": "mymodel"}, out["encoder"])
-    splits = [f"--{name}={out['data']}/{name}.jsonl.gz" for name in ("train", "holdout", "dev")]
-    names = {"model": "mymodel", "dataset": "mydata"}
-    run("features", plan, names, out["features"], *splits, f"--encoder={out['encoder']}")
-    given = [f"--encoder={out['encoder']}", f"--features={out['features']}", splits[1]]
-    run("teacher", plan, {"run": "mymodel-mydata-s13"}, out["teacher"], *given)
-    counts = json.loads(Path(out["data"], "stage.json").read_text())["result"]
+    out = through_teacher(plan_of())
+    counts = json.loads((out["data"] / "stage.json").read_text())["result"]
     each = 6 if unanswerable else 3
     assert counts["train"] + counts["holdout"] == 12 * each
     assert (counts["holdout"], counts["dev"]) == (each, 3 * each)
-    facts = json.loads(Path(out["teacher"], "variant.json").read_text())
+    facts = json.loads((out["teacher"] / "variant.json").read_text())
     assert facts["variant"] == "teacher"
     assert "teacher_tokens" not in facts, "a checkpoint that is given is not trained"
     assert 0 <= facts["holdout_f1"] <= 100
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_without_a_teacher_of_its_own_an_encoder_is_fine_tuned(own: Path, architecture: str):
+    """The overlays of docs/models.md (its first) and docs/data.md, together."""
+    overlay = {"name": "mine"} | yaml.safe_load(blocks("models.md", "yaml")[0])
+    overlay |= yaml.safe_load(
+        next(block for block in blocks("data.md", "yaml") if "my-train.json" in block)
+    )
+    overlay["models"]["mymodel"]["architecture"] = architecture
+    (own / "mine.yaml").write_text(yaml.safe_dump(overlay))
+    shutil.rmtree(own / "my-model")
+    write_checkpoint(own / "my-model", architecture)
+    out = through_teacher(plan_of())
+    facts = json.loads((out["teacher"] / "variant.json").read_text())
+    assert facts["teacher_tokens"] > 0
+    assert json.loads((out["teacher"] / "config.json").read_text())["model_type"] == architecture
+
+
+def test_a_question_answering_checkpoint_is_named_as_the_page_says():
+    model = yaml.safe_load(blocks("models.md", "yaml")[1])["models"]["mymodel"]
+    assert model == yaml.safe_load(OVERLAY)["models"]["mymodel"]
 
 
 def test_windows_that_the_checkpoint_has_no_positions_for_are_one_line(own: Path, capsys):

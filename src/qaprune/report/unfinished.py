@@ -58,7 +58,8 @@ def missing_lines(results: Path, done: dict[str, list[Path]], plan: Plan | None)
     scored, timed = ({folder.name for folder in done.get(stage, [])} for stage in ("evaluate", "profile"))
     lines = []
     for run in _runs(results, done, plan):
-        if run not in scored and not (plan and plan.untrained):
+        untrained = plan.untrained if plan else (results / "profile" / run / "variants.json").exists()
+        if run not in scored and not untrained:
             known = ", ".join(f"{name} {f1:.1f}" for name, f1 in _holdout(results, done, run))
             lines.append(f"{run}: not scored yet; hold-out F1 so far: {known or 'none'}")
         if run not in timed:
