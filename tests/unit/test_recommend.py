@@ -267,7 +267,12 @@ def nothing(folder: Path) -> None:
         (nothing, ["--dataset", "squad"], 1, "no rows of 'squad'; did you mean 'squad2'?"),
         (nothing, ["--dataset", "natural"], 1, "no rows of 'natural'; there are squad2"),
         (nothing, ["--model", "brt"], 1, "--model: no rows of 'brt'; did you mean 'bert'?"),
-        (nothing, ["--batch", "1"], 1, "was not timed; there are (batch x length) 8 x 128"),
+        (
+            nothing,
+            ["--batch", "1"],
+            1,
+            "bert was not timed at that shape; there are (batch x length) 8 x 128",
+        ),
         (mixed, [], 4, "timed on 2 machines, Example CPU 3000 (abc), Example CPU 3000 (other)"),
         (no_speed, [], 1, "bert on squad2: no point was timed (no clock)"),
         (untrained, [], 1, "untrained models, timed for speed alone"),

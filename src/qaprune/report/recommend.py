@@ -106,12 +106,12 @@ def recommend(folders: Iterable[Path], need: Need) -> list[Answer]:
     rows = _named(rows, "dataset", need.dataset)
     if need.model is not None:
         rows = _named(rows, "model", need.model)
-    if need.batch is not None or need.length is not None:
-        cells = [cell for _, path in tables for cell in read_rows(path / "matrix.csv", MATRIX_NAMES)]
-        rows = _at_shape(rows, cells, need)
     by_model: dict[str, list[tuple[Row, Path]]] = {}
     for row, folder in rows:
         by_model.setdefault(str(row["model"]), []).append((row, folder))
+    if need.batch is not None or need.length is not None:
+        cells = [cell for _, path in tables for cell in read_rows(path / "matrix.csv", MATRIX_NAMES)]
+        by_model = {model: _at_shape(model, group, cells, need) for model, group in by_model.items()}
     return [_answer(model, group, need) for model, group in by_model.items()]
 
 
@@ -207,20 +207,26 @@ def _named(rows: list[tuple[Row, Path]], column: str, name: str) -> list[tuple[R
     raise InputError(f"--{column}: no rows of {name!r}{hint}")
 
 
-def _at_shape(rows: list[tuple[Row, Path]], cells: list[Row], need: Need) -> list[tuple[Row, Path]]:
-    """The rows with the speed of another batch and length, each side at its fastest setting there."""
-    mine = [cell for cell in cells if cell["dataset"] == need.dataset and cell["latency_ms"] is not None]
-    if need.model is not None:
-        mine = [cell for cell in mine if cell["model"] == need.model]
+def _at_shape(
+    model: str, rows: list[tuple[Row, Path]], cells: list[Row], need: Need
+) -> list[tuple[Row, Path]]:
+    """A model's rows with the speed of another batch and length, each side at its fastest setting there."""
+    mine = [
+        cell
+        for cell in cells
+        if (cell["model"], cell["dataset"]) == (model, need.dataset) and cell["latency_ms"] is not None
+    ]
     shapes = list(dict.fromkeys((cell["batch"], cell["length"]) for cell in mine))
     asked = [
         shape for shape in shapes if need.batch in (None, shape[0]) and need.length in (None, shape[1])
     ]
-    timed = ", ".join(f"{batch} x {length}" for batch, length in shapes) or "none"
+    timed = f"there are (batch x length) {', '.join(f'{batch} x {length}' for batch, length in shapes)}"
+    if not shapes:
+        raise InputError(f"{model} on {need.dataset}: nothing was timed")
     if not asked:
-        raise InputError(f"--batch, --length: that shape was not timed; there are (batch x length) {timed}")
+        raise InputError(f"--batch, --length: {model} was not timed at that shape; {timed}")
     if len(asked) > 1:
-        raise InputError(f"--batch, --length: name both; there are (batch x length) {timed}")
+        raise InputError(f"--batch, --length: name both; {timed}")
     chosen = {
         tuple(cell[name] for name in IDENTITY): {name: cell[name] for name in SPEED_COLUMNS}
         for cell in mine

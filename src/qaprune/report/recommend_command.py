@@ -166,7 +166,8 @@ def checkpoint(measured: Measured) -> tuple[str | None, str]:
     run = f"{row['model']}-{row['dataset']}-s{row['seed']}"
     inside = checkpoint_folder(run, f"{row['criterion']}-{row['budget']}", str(row["variant"]))
     record = results / "stage.json"
-    name = read_json(record)["spec"]["name"] if record.exists() else results.resolve().name
+    spec = read_json(record).get("spec", {}) if record.exists() else {}
+    name = spec.get("name") or results.resolve().name
     config = f"config/{name}.yaml" if (ROOT / "config" / f"{name}.yaml").exists() else CONFIG
     command = f"snakemake results/{name}/{inside}/{WEIGHTS} --cores all --configfile {config}"
     return (str(results / inside) if (results / inside / WEIGHTS).exists() else None), command
