@@ -134,6 +134,8 @@ def test_levels_are_named_where_no_point_is(rows):
     for variant in ("teacher", "teacher+", "no-answer"):
         f1 = next(row["f1"] for row in group if row["variant"] == variant)
         assert f"{variant} {f1:.1f}" in text
+    silent = [row | {"f1": 0.0} if row["variant"] == "no-answer" else row for row in group]
+    assert "no-answer 0.0" in plot_of(silent)[1]
 
 
 def test_points_that_are_all_alike_have_round_scales(rows):

@@ -71,7 +71,7 @@ def scatter(group: list[Row], letters: Mapping[Key, str], width: int) -> Text:
     points = plotted_points(group)
     if not points:
         return Text("no plot: no point was timed")
-    levels = {name: found for name in LEVELS if (found := _levels(group, name))}
+    levels = {name: found for name in LEVELS if (found := _level(group, name)) is not None}
     across, along = _scales(points, levels, width - LEFT - 1)
     cells: dict[tuple[int, int], tuple[str, str]] = {}
     for name, height in levels.items():
@@ -98,7 +98,7 @@ def scatter(group: list[Row], letters: Mapping[Key, str], width: int) -> Text:
     return text
 
 
-def _levels(group: list[Row], variant: str) -> float | None:
+def _level(group: list[Row], variant: str) -> float | None:
     """Mean F1 of a fixed variant over the seeds."""
     found = [float(row["f1"]) for row in group if row["variant"] == variant]  # type: ignore[arg-type]
     return sum(found) / len(found) if found else None
