@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,12 @@ PEOPLE = (
         "qaprune.report.compare_command",
         "what got worse between two results folders (exit 3)",
     ),
+    (
+        "recommend",
+        "qaprune.report.recommend_command",
+        "the measured point that loses at most so much F1 (exit 3 if none)",
+    ),
+    ("show", "qaprune.report.show", "table and plot of a results folder, finished or not, as text"),
     ("answer", "qaprune.serve.command", "answer questions with a checkpoint"),
     ("publish", "qaprune.serve.publish", "make a checkpoint a folder for the hub, with a model card"),
     ("export", "qaprune.serve.export", "write a checkpoint as an ONNX model"),
@@ -141,9 +148,6 @@ def _add_people_commands(commands: Any) -> None:
         "--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order"
     )
     sub.set_defaults(main=_plan)
-    sub = commands.add_parser("show", help="print the F1-versus-speedup table of a results folder")
-    sub.add_argument("results", type=Path)
-    sub.set_defaults(main=_show)
 
 
 def _run_stage(args: argparse.Namespace) -> int:
@@ -179,7 +183,7 @@ def _run_stage(args: argparse.Namespace) -> int:
         result = run_stage(args.command, spec, paths, out, work, stage.owns_folder)
     except InputError as error:
         log.keep(f"error: {error}")
-        raise InputError(f"{args.command} {label}: {error}" if label else str(error)) from error
+        raise type(error)(f"{args.command} {label}: {error}" if label else str(error)) from error
     if not is_main_process():
         return 0
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))
@@ -231,13 +235,6 @@ def _plan(args: argparse.Namespace) -> int:
     return 0
 
 
-def _show(args: argparse.Namespace) -> int:
-    from qaprune.report.stage import terminal_text
-
-    print(terminal_text(args.results))
-    return 0
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; bad input is one line on standard error and exit code 1."""
     # Importing torch and transformers makes a million objects that all stay: looking for garbage among them
@@ -246,9 +243,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.main
     try:
-        return command(args)
+        code = command(args)
+        sys.stdout.flush()
+        return code
     except InputError as error:
         print(f"qaprune: error: {error}", file=sys.stderr)
         return error.exit_code
+    except BrokenPipeError:
+        # `qaprune show ... | head` has read enough; what is left to flush at the end goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         return 130

@@ -65,6 +65,11 @@ class Variant:
     """Whether teacher and mask are enough to cut it anew."""
 
 
+def checkpoint_folder(run: str, point: str, variant: str) -> str:
+    """Where a point's `pruned`, `retrained` or `distilled` lies under the results folder."""
+    return f"prune/{run}/{point}" if variant == "pruned" else f"recover/{run}/{point}/{variant}"
+
+
 class Plan:
     """Everything that the workflow needs to know of a config."""
 
@@ -163,16 +168,15 @@ class Plan:
             Variant(TEACHER_PLUS, f"recover/{run.id}/{TEACHER_PLUS}", "recover"),
         ]
         for point in self.points(run):
-            folder = f"prune/{run.id}/{point.id}"
+            folder = checkpoint_folder(run.id, point.id, "pruned")
             by_mask = not self.criterion(point.criterion).trains_weights
             found.append(Variant(f"{point.id}/pruned", folder, "prune", by_mask=by_mask))
             for draw in range(1, point.draws):
                 more = f"{folder}/draws/{draw}"
                 found.append(Variant(f"{point.id}/pruned#{draw}", more, "prune", False, True))
             for kind in point.recovery:
-                found.append(
-                    Variant(f"{point.id}/{kind}", f"recover/{run.id}/{point.id}/{kind}", "recover")
-                )
+                recovered = checkpoint_folder(run.id, point.id, kind)
+                found.append(Variant(f"{point.id}/{kind}", recovered, "recover"))
         return found
 
     def stage_files(self, variants: list[Variant]) -> list[str]:

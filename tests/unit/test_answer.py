@@ -105,7 +105,7 @@ def test_many_are_answered_as_one_by_one(checkpoint):
     ],
 )
 def test_windows_fit_the_positions(config, length, stride):
-    windows = windows_of(config, "roberta")
+    windows = windows_of(config | {"model_type": "roberta"})
     assert (windows["length"], windows["stride"]) == (length, stride)
     assert windows["length"] - windows["max_question_tokens"] - 4 > windows["stride"]
 

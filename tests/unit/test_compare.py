@@ -499,7 +499,7 @@ def plant_no_environment(folder: Path) -> None:
     ("plant", "message"),
     [
         (plant_nothing, "no tables/points.csv here"),
-        (plant_version, "schema version 99; this qaprune compares version"),
+        (plant_version, "schema version 99; this qaprune reads version"),
         (plant_mixed_versions, "schema version 0 and "),
         (plant_word, "params: expected a number, found 'many'"),
         (plant_empty_f1, "f1: found nothing; a run has scores in all rows or in none"),

@@ -188,6 +188,8 @@ def test_features_do_not_hang_on_processes_or_chunks(encoder, tmp_path, monkeypa
     for split in ("train", "holdout", "dev"):
         paths[split] = tmp_path / f"{split}.jsonl"
         paths[split].write_text("\n".join(map(json.dumps, records)))
+    config = {"model_type": architecture, "max_position_embeddings": 66}
+    (folder / "config.json").write_text(json.dumps(config))
     windows = {"length": 64, "stride": 16, "max_question_tokens": 24, "null_windows": 0.5}
     spec = {"architecture": architecture, "task": "nq", "windows": windows}
     found = []

@@ -18,7 +18,13 @@ from qaprune.data.split import sample_questions, split_holdout
 from qaprune.data.squad2 import write_squad2_gold
 from qaprune.data.windows import load_tokenizer, make_featuriser, start_windows, windows_of
 from qaprune.errors import InputError
-from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_weights
+from qaprune.models.encoder import (
+    WEIGHTS,
+    architecture_of,
+    longest_input,
+    read_config,
+    require_weights,
+)
 from qaprune.stage import digest
 
 Log = Callable[[str], None]
@@ -141,6 +147,9 @@ def copy_tokenizer(source: Path, out: Path) -> None:
 def features(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Log) -> dict[str, Any]:
     """Windowed features of train, hold-out and dev for one encoder's tokenizer; dev has no labels."""
     counts, facts = {}, {}
+    length, most = spec["windows"]["length"], longest_input(read_config(inputs["encoder"]))
+    if length > most:
+        raise InputError(f"windows.length: {length} tokens; the encoder has positions for {most}")
     for split in ("train", "holdout", "dev"):
         settings = (inputs["encoder"], spec["architecture"], spec["task"], spec["windows"], split)
         meta = make_featuriser(*settings).meta

@@ -57,6 +57,12 @@ def architecture_of(model_type: str | None) -> str:
     return str(model_type).removeprefix("pruned_")
 
 
+def longest_input(config: dict[str, Any]) -> int:
+    """Tokens that a checkpoint has positions for; RoBERTa's start behind the padding id."""
+    behind = 2 if architecture_of(config["model_type"]) == "roberta" else 0
+    return config["max_position_embeddings"] - behind
+
+
 def encoder_layers(model: nn.Module) -> nn.ModuleList:
     """The transformer layers of a question-answering model."""
     return getattr(model, model.base_model_prefix).encoder.layer

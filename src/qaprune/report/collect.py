@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from qaprune.data.examples import open_text
-from qaprune.errors import InputError
+from qaprune.errors import InputError, NotComparable
 from qaprune.jsonfile import UNREADABLE, read_json, unreadable
 from qaprune.profile.settings import Setting, fastest
 from qaprune.report.intervals import GroupSums, group_sums
@@ -74,6 +74,8 @@ def collect(evaluate: list[Path], profile: list[Path]) -> list[Run]:
     """
     if not evaluate and not profile:
         raise InputError("report: expected at least one evaluate or profile folder")
+    for stage, folders in (("evaluate", evaluate), ("profile", profile)):
+        _check_versions(stage, [Path(folder) for folder in folders])
     if not evaluate:
         return [read_untrained(Path(folder)) for folder in profile]
     timed = {Path(folder).name: Path(folder) for folder in profile}
@@ -81,6 +83,37 @@ def collect(evaluate: list[Path], profile: list[Path]) -> list[Run]:
     if stray:
         raise InputError(f"report: profile folder '{min(stray)}' has no evaluate folder of the same name")
     return [read_run(Path(folder), timed.get(Path(folder).name)) for folder in evaluate]
+
+
+def _check_versions(stage: str, folders: list[Path]) -> None:
+    """Rows of two versions of a stage share no table: a version is raised when numbers change."""
+    first: tuple[object, Path] | None = None
+    for folder in folders:
+        if not (folder / "stage.json").exists():
+            continue
+        version = read_json(folder / "stage.json").get("spec", {}).get("version")
+        if first is None:
+            first = (version, folder)
+        elif version != first[0]:
+            raise InputError(
+                f"report: {first[1]} was written by version {first[0]} of the stage {stage}, {folder} by "
+                f"version {version}; run the older one again"
+            )
+
+
+def check_one_machine(runs: list[Run]) -> None:
+    """Refuse runs of one model and data set, which share a plot, that were timed on different machines."""
+    first: dict[tuple[str, str], tuple[Run, Timings]] = {}
+    for run in runs:
+        if run.timings is None:
+            continue
+        other, timings = first.setdefault((run.model, run.dataset), (run, run.timings))
+        if timings.fingerprint != run.timings.fingerprint:
+            raise NotComparable(
+                f"report: {other.name} was timed on {timings.device} ({timings.fingerprint}), {run.name} "
+                f"on {run.timings.device} ({run.timings.fingerprint}); their speeds share no plot unless "
+                "report.mixed_hardware is true"
+            )
 
 
 def read_run(evaluate: Path, profile: Path | None) -> Run:

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("baseline", type=Path, metavar="A", help="results folder of the baseline")
     parser.add_argument("new", type=Path, metavar="B", help="results folder to be judged")
     parser.add_argument(
-        "--max-f1-drop", type=_points, default=0.3, metavar="POINTS", help="F1 points (default 0.3)"
+        "--max-f1-drop", type=points, default=0.3, metavar="POINTS", help="F1 points (default 0.3)"
     )
     for option, what in (("--max-slowdown", "more time"), ("--max-energy", "more energy")):
         parser.add_argument(
@@ -74,7 +74,8 @@ def write_files(outputs: list[tuple[Path, str]]) -> None:
                 draft.unlink(missing_ok=True)
 
 
-def _points(text: str) -> float:
+def points(text: str) -> float:
+    """An option in points of F1."""
     try:
         value = float(text)
     except ValueError:
@@ -88,5 +89,5 @@ def _per_cent(text: str) -> float:
     """The sign is asked for, because 0.05 could mean either."""
     if text.endswith("%"):
         with contextlib.suppress(argparse.ArgumentTypeError):
-            return _points(text[:-1])
+            return points(text[:-1])
     raise argparse.ArgumentTypeError(f"expected per cent such as 5%, got {text!r}")

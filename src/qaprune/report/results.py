@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from qaprune.errors import InputError
 from qaprune.report.collect import Timings, read_columns, read_questions, read_timings
-from qaprune.report.columns import SCHEMA_VERSION, Row
+from qaprune.report.columns import Row
 from qaprune.report.intervals import GroupSums
 from qaprune.report.rows import name_of
+from qaprune.report.table_files import cell_number, check_schema
 
 IDENTITY = ("model", "dataset", "seed", "criterion", "budget", "variant")
 EXACT = ("params", "flops", "heads_kept", "ff_kept", "hidden_kept", "windows_per_question")
@@ -59,7 +59,7 @@ def read_results(folder: Path) -> Results:
 
 def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
     columns = read_columns(path)
-    _check_schema(path, columns)
+    check_schema(path, columns)
     missing = [name for name in (*IDENTITY, "draw", *NUMBERS) if name not in columns]
     if missing:
         raise InputError(f"{path}: expected the columns {', '.join(missing)}")
@@ -67,8 +67,8 @@ def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
     for index in range(len(columns["model"])):
         where = f"{path}:{index + 2}"
         row: Row = {name: columns[name][index] for name in IDENTITY}
-        row |= {name: _number(columns[name][index], f"{where}: {name}") for name in NUMBERS}
-        row["draw"] = int(_number(columns["draw"][index], f"{where}: draw") or 0)
+        row |= {name: cell_number(columns[name][index], f"{where}: {name}") for name in NUMBERS}
+        row["draw"] = int(cell_number(columns["draw"][index], f"{where}: draw") or 0)
         run, variant = f"{row['model']}-{row['dataset']}-s{row['seed']}", name_of(row)
         if variant in rows.setdefault(run, {}):
             raise InputError(f"{where}: a second row of {variant} in {run}")
@@ -79,31 +79,6 @@ def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
                 found = "nothing" if row[name] is None else f"{row[name]:g}"
                 raise InputError(f"{where}: {name}: found {found}; a run has scores in all rows or in none")
     return rows
-
-
-def _check_schema(path: Path, columns: dict[str, list[str]]) -> None:
-    versions = sorted(set(columns.get("schema_version", [])))
-    if not versions:
-        raise InputError(f"{path}: expected rows with a schema_version")
-    if versions != [str(SCHEMA_VERSION)]:
-        found = " and ".join(version or "none" for version in versions)
-        raise InputError(
-            f"{path}: schema version {found}; this qaprune compares version {SCHEMA_VERSION}, so write the "
-            "tables again with it"
-        )
-
-
-def _number(text: str, where: str) -> float | None:
-    """A cell as a number; None where it is empty."""
-    if not text:
-        return None
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"{where}: expected a number, found {text!r}")
-    return value
 
 
 def _check_same_scores(path: Path, run: str, rows: dict[str, Row], sums: GroupSums) -> None:

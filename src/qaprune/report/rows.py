@@ -178,11 +178,19 @@ def timed_settings(rows: list[Row]) -> dict[str, list[str]]:
     return dict(sorted(found.items(), key=lambda item: -len(item[1])))
 
 
+def mixed_hardware(rows: list[Row]) -> str:
+    """What must be said of rows that were timed on several machines; empty where there was one."""
+    machines = {row["fingerprint"] for row in rows if row["latency_ms"] is not None}
+    return f"mixed hardware: {len(machines)} machines, whose speeds do not compare" * (len(machines) > 1)
+
+
 def timed_at(rows: list[Row]) -> str:
     """Where a figure's rows were timed, in one line."""
     settings = timed_settings(rows)
     if not settings:
         return "speed not measured"
+    if mixed := mixed_hardware(rows):
+        return f"{mixed}; see the table"
     text = next(iter(settings))
     return text if len(settings) == 1 else f"{text}; some rows at a setting of their own, see the table"
 

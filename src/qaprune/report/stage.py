@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
-from qaprune.report.collect import collect
+from qaprune.report.collect import check_one_machine, collect
 from qaprune.report.figures import f1_speedup_figure
 from qaprune.report.intervals import RESAMPLES
 from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
 from qaprune.report.speed_figure import speed_figure
 from qaprune.report.style import save
-from qaprune.report.tables import matrix_csv, points_csv, points_markdown, terminal_table
+from qaprune.report.tables import matrix_csv, points_csv, points_markdown
+from qaprune.report.terminal import terminal_text
 
 TERMINAL = "points.txt"
 
@@ -22,13 +23,17 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     """Write tables/points.csv, .md and .txt, matrix.csv, and plots/<model>-<dataset>.png and .svg.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
-    published results neither in the Markdown nor in the plots). Returns the terminal's table.
+    published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds
+    of one model and data set that were timed on different machines are refused). Returns the terminal's
+    table and plots.
     """
     published = bool(spec.get("published", False))
     resamples = spec.get("resamples", RESAMPLES)
     if not isinstance(resamples, int) or resamples < 100:
         raise InputError(f"report.resamples: expected a whole number from 100 up, got {resamples!r}")
     runs = collect(evaluate, profile)
+    if not spec.get("mixed_hardware", False):
+        check_one_machine(runs)
     rows = build_rows(runs, resamples, spec.get("seed", 0))
     tables, plots = out / "tables", out / "plots"
     for folder in (tables, plots):
@@ -40,7 +45,7 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     for (model, dataset), group in pairs(rows).items():
         figure = speed_figure(group) if untrained(group) else f1_speedup_figure(group, published)
         save(figure, plots / f"{model}-{dataset}")
-    text = terminal_table(rows)
+    text = terminal_text(rows)
     (tables / TERMINAL).write_text(text, encoding="utf-8")
     return text
 
@@ -53,14 +58,3 @@ def report(
     plots = len(list((out / "plots").glob("*.png")))
     runs = len(inputs["evaluate"] or inputs["profile"])
     return {"summary": f"tables/points.csv of {runs} runs, {plots} plots"}
-
-
-def terminal_text(results: Path) -> str:
-    """The printed table of a results folder, and where its plots are."""
-    for folder in (results, results / "report"):
-        if (folder / "tables" / TERMINAL).is_file():
-            text = (folder / "tables" / TERMINAL).read_text(encoding="utf-8")
-            return f"{text}\ntables: {folder / 'tables'}\nplots:  {folder / 'plots'}"
-    raise InputError(
-        f"{results}: no tables/{TERMINAL} here; expected the results folder of a finished report"
-    )

@@ -1,10 +1,9 @@
-"""The table in its three forms: points.csv, Markdown, and at most 80 columns of terminal text."""
+"""The table as points.csv, matrix.csv and Markdown, and what its lines say; a terminal's: terminal.py."""
 
 from __future__ import annotations
 
 import csv
 import io
-import textwrap
 
 from qaprune.report.columns import MATRIX_NAMES, NAMES, Row
 from qaprune.report.published import DATASET, NQ, NQ_CLAIMS, PUBLISHED
@@ -12,6 +11,7 @@ from qaprune.report.rows import (
     BLIND,
     draws_of,
     mean_and_spread,
+    mixed_hardware,
     name_of,
     pairs,
     point_key,
@@ -29,7 +29,6 @@ SPEED_COLUMNS = (
 SQUAD_COLUMNS = {"HasAns": "hasans_f1", "EM": "em"}
 NQ_COLUMNS = {"best F1": "f1_best", "long F1": "long_f1", "best long F1": "long_f1_best"}
 """What else is said of quality, by data set: name and column."""
-TERMINAL_HEADER = ("variant", "F1", "95 %", "delta", "speedup", "95 %", "ms")
 SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
 SPEED_NOTES = (
     "Untrained weights on packed windows: speed alone, no quality. The published per cents kept are spread "
@@ -74,16 +73,16 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
     parts = ["# F1 against speed\n"]
     for (model, dataset), group in pairs(rows).items():
         parts.append(f"## {model} on {dataset}\n")
-        parts.append("\n".join(f"- {line}" for line in _setting_lines(group)) + "\n")
+        parts.append("\n".join(f"- {line}" for line in setting_lines(group)) + "\n")
         if untrained(group):
             parts.append(markdown_table(list(SPEED_HEADER), speed_body(group)))
         else:
             parts.append(markdown_table(*_markdown_rows(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
-        reasons = _reasons(group)
-        if reasons:
-            parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n")
+        missing = reasons(group)
+        if missing:
+            parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in missing) + "\n")
     parts.append((SPEED_NOTES if untrained(rows) else NOTES) + "\n")
     if any(row["long_f1"] is not None for row in rows):
         parts.append(NQ_NOTES + "\n")
@@ -92,20 +91,6 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
     if published and any(row["dataset"] == NQ for row in rows):
         parts.append(_claims_markdown())
     return "\n".join(parts)
-
-
-def terminal_table(rows: list[Row]) -> str:
-    """What `make reproduce` prints at its end: F1 against speedup, a block a pair, at most 80 columns."""
-    blocks = []
-    for (model, dataset), group in pairs(rows).items():
-        lines = [f"{model} on {dataset}", *(f"  {line}" for line in _setting_lines(group))]
-        if untrained(group):
-            lines += [_speed_line(*cells) for cells in [SPEED_HEADER, *speed_body(group, "-")]]
-        else:
-            lines += [_terminal_line(*cells) for cells in [TERMINAL_HEADER, *_terminal_body(group)]]
-        lines += [f"  not measured: {reason}" for reason in _reasons(group)]
-        blocks.append("\n".join(part for line in lines for part in _wrapped(line)))
-    return "\n\n".join(blocks) + "\n"
 
 
 def shown_rows(group: list[Row]) -> list[tuple[str, Row, list[Row]]]:
@@ -137,10 +122,13 @@ def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to
     return between.join(number(row[f"{name}_{end}"], decimals, sign) for end in ("low", "high"))
 
 
-def _setting_lines(group: list[Row]) -> list[str]:
+def setting_lines(group: list[Row]) -> list[str]:
+    """Where and how a pair's rows were timed, and what their deltas are against."""
     lines = []
     if untrained(group):
         lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
+    if mixed := mixed_hardware(group):
+        lines.append(mixed)
     for number, (setting, names) in enumerate(timed_settings(group).items()):
         lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
     references = {row["seed"]: row["reference"] for row in group if row["reference"]}
@@ -198,27 +186,6 @@ def _full_dev(group: list[Row]) -> str:
     return markdown_table(["variant", "F1", "HasAns", "NoAns", "EM", "F1 best"], body)
 
 
-def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
-    body: list[tuple[str, ...]] = []
-    for name, row, draws in shown_rows(group):
-        if draws:
-            mean, spread = mean_and_spread(draws)
-            body.append((name, number(mean, 1), f"sd {spread:.1f}", "", "", "", ""))
-            continue
-        body.append(
-            (
-                name,
-                number(row["f1"], 1),
-                span(row, "f1", 1, between="-"),
-                number(row["delta_f1"], 1, "+"),
-                number(row["speedup"], 2),
-                span(row, "speedup", 2, between="-"),
-                number(row["latency_ms"], 1),
-            )
-        )
-    return body
-
-
 def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]:
     """Measured speedups beside the published ones, for models without quality."""
     return [
@@ -235,29 +202,14 @@ def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]
     ]
 
 
-def _speed_line(name: str, *cells: str) -> str:
-    widths = (7, 11, 7, 9, 8, 9)
-    numbers = " ".join(f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
-    return f"{cut(name, 23):<23} {numbers}".rstrip()
-
-
-def _terminal_line(
-    name: str, f1: str, f1_span: str, delta: str, speedup: str, speed_span: str, ms: str
-) -> str:
-    return f"{cut(name):<30} {f1:>5} {f1_span:>9} {delta:>6} {speedup:>7} {speed_span:>9} {ms:>7}".rstrip()
-
-
 def cut(name: str, width: int = 30) -> str:
     """A name that fits; an ellipsis stands for what was left out."""
     return name if len(name) <= width else name[: width - 1] + "…"
 
 
-def _wrapped(line: str) -> list[str]:
-    return textwrap.wrap(line, WIDTH, subsequent_indent="    ") if len(line) > WIDTH else [line]
-
-
-def _reasons(group: list[Row]) -> list[str]:
-    """Each reason once, with the variants it holds for when it does not hold for all that were timed.
+def reasons(group: list[Row]) -> list[str]:
+    """Why cells are empty: each reason once, with the variants it holds for when it does not hold for all
+    that were timed.
 
     The masks of a point after the first one stand together.
     """

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.errors import InputError
+from qaprune.models.encoder import longest_input
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -142,17 +143,16 @@ def load(
     given = {"no_answer_threshold": threshold, "long_answer_threshold": threshold}
     own = {name: config.get(name, 0.0) if value is None else value for name, value in given.items()}
     architecture = architecture_of(config["model_type"])
-    windows = windows_of(config, architecture)
+    windows = windows_of(config)
     return Answerer(
         model, load_tokenizer(folder), architecture, compute, windows, *map(float, own.values())
     )
 
 
-def windows_of(config: dict[str, Any], architecture: str) -> dict[str, int]:
+def windows_of(config: dict[str, Any]) -> dict[str, int]:
     """The windows that a checkpoint was trained on, or the usual ones as far as its positions reach."""
     windows = WINDOWS | (config.get("qa_windows") or {})
-    # RoBERTa's positions start behind the padding id.
-    most = config["max_position_embeddings"] - (2 if architecture == "roberta" else 0)
+    most = longest_input(config)
     if windows["length"] > most:
         windows |= {"length": most, "stride": most // 3}
     room = windows["length"] - windows["stride"] - 5
