@@ -1,0 +1,43 @@
+"""The table of a sweep: trials side by side, the best by the hold-out."""
+
+from __future__ import annotations
+
+import json
+
+from benchmarks import sweep
+
+
+def write(folder, name: str, lr: float, f1: float, **gate: float) -> None:
+    recover = folder / "recover" / "m-squad2-s1" / f"{name}-h50-f50" / "distilled"
+    scores = folder / "gate" / "m-squad2-s1" / f"{name}-h50-f50"
+    for path, record in (
+        (
+            recover,
+            {
+                "spec": {"training": {"lr": lr, "epochs": 1}},
+                "result": {"criterion": name, "train_tokens": 1000, "holdout_f1": f1},
+            },
+        ),
+        (scores, {"spec": {"settings": gate}}),
+    ):
+        path.mkdir(parents=True)
+        (path / "stage.json").write_text(json.dumps(record))
+
+
+def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
+    write(tmp_path, "l0@a", 1e-4, 51.25, steps=120, lr=0.1)
+    write(tmp_path, "l0@b", 2e-4, 52.5, steps=120, lr=0.2)
+    write(tmp_path, "gain@a", 1e-4, 50.0, windows=64)
+    assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if "*" in line and "l0@b" in line]
+    assert [line for line in lines if "*" in line and "gain@a" in line]
+    slow = next(line for line in lines if "l0@a" in line)
+    assert "*" not in slow
+    assert "gate lr 0.1, lr 0.0001" in slow
+    assert "steps" not in slow, "what is the same in all trials is left out"
+
+
+def test_a_folder_without_rows_is_one_line(tmp_path, capsys):
+    assert sweep.main([str(tmp_path)]) == 1
+    assert "no recovered rows of run 'minilm-squad2-s13'" in capsys.readouterr().err
