@@ -7,7 +7,7 @@ import json
 from benchmarks import sweep
 
 
-def write(folder, name: str, lr: float, f1: float, **gate: float) -> None:
+def write(folder, name: str, lr: float, f1: float, gate: dict) -> None:
     recover = folder / "recover" / "m-squad2-s1" / f"{name}-h50-f50" / "distilled"
     scores = folder / "gate" / "m-squad2-s1" / f"{name}-h50-f50"
     for path, record in (
@@ -25,9 +25,9 @@ def write(folder, name: str, lr: float, f1: float, **gate: float) -> None:
 
 
 def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
-    write(tmp_path, "l0@a", 1e-4, 51.25, steps=120, lr=0.1)
-    write(tmp_path, "l0@b", 2e-4, 52.5, steps=120, lr=0.2)
-    write(tmp_path, "gain@a", 1e-4, 50.0, windows=64)
+    write(tmp_path, "l0@a", 1e-4, 51.25, {"steps": 120, "lr": 0.1})
+    write(tmp_path, "l0@b", 2e-4, 52.5, {"steps": 120, "lr": 0.2})
+    write(tmp_path, "gain@a", 1e-4, 50.0, {"windows": 64})
     assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line for line in lines if "*" in line and "l0@b" in line]
