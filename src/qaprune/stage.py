@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +28,9 @@ COMPUTE: dict[str, Any] = {}
 
 BUNDLED = "bundled"
 """Folder of an unpacked bundle's source tree that holds all that is no source; a checkout has none."""
+
+LOCK = ".lock"
+"""In a stage's temporary folder: held by the process that works there."""
 
 PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
 
@@ -48,7 +54,10 @@ def run_stage(
         out.parent.mkdir(parents=True, exist_ok=True)
         if is_main_process():
             (out / "stage.json").unlink(missing_ok=True)
+        _clear_orphans(out)
         scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+        lock = (scratch / LOCK).open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     try:
@@ -64,6 +73,7 @@ def run_stage(
             "packages": {name: _version(name) for name in PACKAGES},
             "python": platform.python_version(),
         }
+        (scratch / LOCK).unlink()
         _write_json(scratch / "stage.json", record)
         if is_main_process():
             _move_all(scratch, out, owns_folder)
@@ -74,7 +84,20 @@ def run_stage(
         raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+        lock.close()
     return result
+
+
+def _clear_orphans(out: Path) -> None:
+    """Remove what processes left that were killed: temporary folders that nobody holds the lock of."""
+    for folder in out.parent.glob(f".{glob.escape(out.name)}-*"):
+        if not re.fullmatch(r"[a-z0-9_]{8}", folder.name.rpartition("-")[2]):
+            continue
+        if folder.name.rpartition("-")[0] != f".{out.name}":
+            continue
+        with contextlib.suppress(OSError), (folder / LOCK).open("r+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def resume_folder(scratch: Path) -> Path:

@@ -55,6 +55,27 @@ def test_a_failed_stage_leaves_nothing_and_no_old_record(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
+def test_folders_of_killed_runs_go_and_those_of_running_ones_stay(tmp_path):
+    killed, other = tmp_path / ".b-abcdefgh", tmp_path / ".b-h50-abcdefgh"
+    for folder in (killed, other):
+        folder.mkdir()
+        (folder / ".lock").write_text("")
+    seen = []
+
+    def work(folder: Path) -> dict:
+        if not seen:
+            seen.append(folder)
+            run_stage("gate", {}, {}, tmp_path / "b", work)
+            assert folder.exists(), "its process still works there"
+            assert (folder / ".lock").exists()
+        return {}
+
+    run_stage("gate", {}, {}, tmp_path / "b", work)
+    assert not killed.exists()
+    assert other.exists(), "another stage's"
+    assert not (tmp_path / "b" / ".lock").exists()
+
+
 def test_a_second_run_clears_what_the_first_left(tmp_path):
     out = tmp_path / "b"
     run_stage("gate", {}, {}, out, lambda f: (f / "old.txt").write_text("x") and {})
