@@ -81,9 +81,9 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
             parts.append(markdown_table(*_markdown_rows(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
-        reasons = _reasons(group)
-        if reasons:
-            parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n")
+        missing = reasons(group)
+        if missing:
+            parts.append("Not measured:\n\n" + "\n".join(f"- {reason}" for reason in missing) + "\n")
     parts.append((SPEED_NOTES if untrained(rows) else NOTES) + "\n")
     if any(row["long_f1"] is not None for row in rows):
         parts.append(NQ_NOTES + "\n")
@@ -103,7 +103,7 @@ def terminal_table(rows: list[Row]) -> str:
             lines += [_speed_line(*cells) for cells in [SPEED_HEADER, *speed_body(group, "-")]]
         else:
             lines += [_terminal_line(*cells) for cells in [TERMINAL_HEADER, *_terminal_body(group)]]
-        lines += [f"  not measured: {reason}" for reason in _reasons(group)]
+        lines += [f"  not measured: {reason}" for reason in reasons(group)]
         blocks.append("\n".join(part for line in lines for part in _wrapped(line)))
     return "\n\n".join(blocks) + "\n"
 
@@ -256,7 +256,7 @@ def _wrapped(line: str) -> list[str]:
     return textwrap.wrap(line, WIDTH, subsequent_indent="    ") if len(line) > WIDTH else [line]
 
 
-def _reasons(group: list[Row]) -> list[str]:
+def reasons(group: list[Row]) -> list[str]:
     """Each reason once, with the variants it holds for when it does not hold for all that were timed.
 
     The masks of a point after the first one stand together.
@@ -264,12 +264,12 @@ def _reasons(group: list[Row]) -> list[str]:
     found: dict[str, list[str]] = {}
     timed = set()
     for row in group:
-        reasons = str(row["not_measured"]).split("; ") if row["not_measured"] else []
+        given = str(row["not_measured"]).split("; ") if row["not_measured"] else []
         name, several, _ = name_of(row).partition("#")
         name += ", masks after the first" if several else ""
-        for reason in reasons:
+        for reason in given:
             found.setdefault(reason, []).append(name)
-        if row["variant"] not in BLIND and NOT_TIMED not in reasons:
+        if row["variant"] not in BLIND and NOT_TIMED not in given:
             timed.add(name)
     return [
         reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
