@@ -37,7 +37,7 @@ def page_data(
             }
             for column in names
         ],
-        "rows": [[_value(row[column.name]) for column in names] for row in rows],
+        "rows": [[row[column.name] for column in names] for row in rows],
         "names": [name_of(row) for row in rows],
         "draws": _draws(rows),
         "cells": _cells(rows, matrix, {column.name for column in names}),
@@ -61,11 +61,6 @@ def _filled(name: str, rows: list[Row], matrix: list[Row]) -> bool:
     )
 
 
-def _value(value: object) -> object:
-    """Floats as in the CSV files, so that the script rounds what the table beside this page rounds."""
-    return float(f"{value:.10g}") if isinstance(value, float) else value
-
-
 def _draws(rows: list[Row]) -> dict[str, dict[str, object]]:
     """Row number of the first random mask of a point -> number, mean, spread and range of all its masks."""
     found = {}
@@ -77,8 +72,7 @@ def _draws(rows: list[Row]) -> dict[str, dict[str, object]]:
                 continue
             mean, spread = mean_and_spread(masks)
             summary = {"mean": mean, "sd": spread, "low": min(values), "high": max(values)}
-            rounded = {name: _value(value) for name, value in summary.items()}
-            found[str(place[id(masks[0])])] = {"count": len(masks), **rounded}
+            found[str(place[id(masks[0])])] = {"count": len(masks), **summary}
     return found
 
 
@@ -93,7 +87,7 @@ def _cells(rows: list[Row], matrix: list[Row], shown: set[str]) -> list[dict[str
             continue
         values = found.setdefault((row["batch"], row["length"]), {})
         if row["fastest"] == "yes" or str(number) not in values:
-            values[str(number)] = [_value(row[name]) for name in names]
+            values[str(number)] = [row[name] for name in names]
     return [
         {"batch": batch, "length": length, "columns": names, "rows": values}
         for (batch, length), values in found.items()
