@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from qaprune.report.columns import Row
 from qaprune.report.headline import Headline
@@ -71,17 +71,28 @@ def figures(found: Sequence[Figure]) -> str:
     return '<div class="figures">' + "".join(map(_figure, found)) + "</div>"
 
 
+def _title(figure: Figure) -> str:
+    """Without the full stop that the page sets itself."""
+    return figure.title.rstrip(".")
+
+
 def _figure(figure: Figure) -> str:
+    title = _title(figure)
     if figure.svg is None:
         body = f'<p class="gap">Not drawn: {text(figure.reason or "nothing to draw")}</p>'
     else:
-        source = base64.b64encode(figure.svg.encode()).decode()
         body = (
+            f'<div class="scroll" tabindex="0" role="region" aria-label="{text(title)}">'
             f'<img loading="lazy" decoding="async" alt="{text(figure.caption)}" '
-            f'src="data:image/svg+xml;base64,{source}">'
+            f'src="{text(_data_uri(figure.svg))}"></div>'
         )
-    caption = f"<figcaption><b>{text(figure.title)}</b> {text(figure.caption)}</figcaption>"
+    caption = f"<figcaption><b>{text(title)}.</b> {text(figure.caption)}</figcaption>"
     return f'<figure id="figure-{text(figure.name)}">{body}{caption}</figure>'
+
+
+def _data_uri(svg: str) -> str:
+    """Escaped, not base64: the paths that an SVG is made of need no escapes, and a third is saved."""
+    return "data:image/svg+xml," + quote(" ".join(svg.split()), safe=" /:;=,.-+()!*$@")
 
 
 def environment(found: Mapping[str, Mapping[str, Any]]) -> str:
@@ -166,7 +177,9 @@ def missing(rows: list[Row], figures: Sequence[Figure]) -> str:
         parts.append(f"<h3>{text(model)} on {text(dataset)}</h3><ul>{items or '<li>nothing</li>'}</ul>")
     absent = [figure for figure in figures if figure.svg is None]
     if absent:
-        items = "".join(f"<li>{text(f.title)}: {text(f.reason or 'no reason given')}</li>" for f in absent)
+        items = "".join(
+            f"<li>{text(_title(f))}: {text(f.reason or 'no reason given')}</li>" for f in absent
+        )
         parts.append(f"<h3>Figures</h3><ul>{items}</ul>")
     return '<div class="reasons">' + "".join(f"<div>{part}</div>" for part in parts) + "</div>"
 

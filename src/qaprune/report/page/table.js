@@ -4,11 +4,13 @@ const originalOrder = (a, b) => a.index - b.index;
 
 function buildTable() {
   const tools = document.getElementById("table-tools");
-  const boxes = data.columns
-    .filter((column) => !["criterion", "budget", "draw", "variant"].includes(column.name) && !/_(low|high)(_ms)?$/.test(column.name))
-    .map((column) => {
-      const box = make("input", { type: "checkbox", value: column.name, checked: tableColumns.includes(column.name) ? "" : null });
-      return make("label", { class: "chip", title: column.meaning }, box, make("span", {}, labelOf(column.name)));
+  const inRow = ["criterion", "budget", "draw", "variant"];
+  const order = new Set([...Object.keys(data.table.labels), ...columns.keys()]);
+  const boxes = [...order]
+    .filter((name) => columns.has(name) && !inRow.includes(name) && !/_(low|high)(_ms)?$/.test(name))
+    .map((name) => {
+      const box = make("input", { type: "checkbox", value: name, checked: tableColumns.includes(name) ? "" : null });
+      return make("label", { class: "chip", title: columns.get(name).meaning }, box, make("span", {}, labelOf(name)));
     });
   const more = make("details", {}, make("summary", {}, "Columns shown"), make("div", { class: "chips" }, ...boxes));
   more.addEventListener("change", () => {
@@ -87,7 +89,8 @@ function drawRow(row) {
 
 function drawCell(row, name) {
   const text = format(name, row[name]);
-  const cell = make("td", { class: columns.get(name).digits === null ? "word" : null }, text);
+  const { digits, signed } = columns.get(name);
+  const cell = make("td", { class: digits === null ? "word" : signed ? "signed" : null }, text);
   if (text && data.table.intervals.includes(name)) {
     const span = spanText(row, name);
     if (span) cell.append(" ", make("small", {}, span));

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from qaprune.report.columns import COLUMNS, Row
-from qaprune.report.page.numbers import number
+from qaprune.report.page.numbers import SIGNED, digits, number
 from qaprune.report.page.sections import text
 from qaprune.report.rows import name_of
 
@@ -64,8 +64,9 @@ def table(rows: list[Row], data: dict[str, Any]) -> str:
     head = "".join(_header(name) for name in names)
     body = "".join(_row(place, row, names) for place, row in enumerate(rows))
     return (
-        '<div class="scroll" tabindex="0" role="region" aria-labelledby="rows-caption"><table id="rows">'
-        f'<caption id="rows-caption">{_caption(rows, names)}</caption>'
+        f'<p class="note" id="rows-caption">{_caption(rows, names)}</p>'
+        '<div class="scroll" tabindex="0" role="region" aria-labelledby="table-title">'
+        '<table id="rows" aria-labelledby="table-title" aria-describedby="rows-caption">'
         f'<thead><tr><th scope="col" data-column="row">row</th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>{_left_out(rows)}"
     )
@@ -114,4 +115,5 @@ def _cell(row: Row, name: str) -> str:
     if name in WITH_INTERVAL and row[f"{name}_low"] is not None and row[name] is not None:
         low, high = (number(name, row[f"{name}_{end}"]) for end in ("low", "high"))
         shown += f" <small>{low} to {high}</small>"
-    return f'<td class="word">{shown}</td>' if name in NAMING else f"<td>{shown}</td>"
+    kind = "word" if digits(name) is None else "signed" if name in SIGNED else ""
+    return f'<td class="{kind}">{shown}</td>' if kind else f"<td>{shown}</td>"
