@@ -17,9 +17,10 @@ from qaprune.report.page.data import json_block, page_data
 from qaprune.report.page.filters import filter_form
 from qaprune.report.page.table import table
 from qaprune.report.provenance import Provenance
-from qaprune.report.rows import pairs
+from qaprune.report.rows import pairs, untrained
 
-SCRIPTS = ("rows.js", "marks.js", "panel.js", "readout.js", "table.js", "main.js")
+SCRIPTS = ("rows.js", "marks.js", "axes.js", "points.js", "panel.js", "readout.js", "table.js", "main.js")
+"""In one scope, in this order."""
 
 
 class Figure(NamedTuple):
@@ -46,13 +47,15 @@ def build_page(
     data["headline"] = [
         place for place, row in enumerate(rows) if any(row is one for s in said for one in s.rows)
     ]
+    heading = "Speed alone, untrained" if untrained(rows) else "F1 against speedup"
     style = _part("page.css")
     script = '"use strict";(() => {\n' + "".join(_part(part) for part in SCRIPTS) + "})();"
     return _fill(
         _part("template.html"),
         {
             "policy": _policy(style, script),
-            "title": sections.text(f"{name}: F1 against speedup"),
+            "title": sections.text(f"{name}: {heading}"),
+            "heading": heading,
             "name": sections.text(name),
             "style": style,
             "headline": sections.headlines(said, origin.generated),

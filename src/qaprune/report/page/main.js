@@ -2,7 +2,9 @@
 const form = document.getElementById("filters");
 
 function readFilters() {
-  for (const name of ["model", "dataset", "seed", "cell", "text"]) state[name] = form.elements[name]?.value ?? "";
+  for (const name of ["model", "dataset", "seed", "cell", "text"]) {
+    state[name] = form.elements[name]?.value ?? "";
+  }
   for (const name of ["criterion", "variant", "published"]) {
     const boxes = form.querySelectorAll(`input[name="${name}"]:not(:checked)`);
     state.off[name] = new Set([...boxes].map((box) => box.value));
@@ -16,16 +18,21 @@ function update() {
   const points = drawPanels(shown);
   drawBody(shown);
   document.getElementById("rows-cell").textContent = cellText();
-  document.getElementById("count").textContent = `${shown.length} of ${rows.length} rows, ${points} of them in the chart`;
+  const left = `${shown.length} of ${rows.length} rows`;
+  document.getElementById("count").textContent = `${left}, ${points} of them in the chart`;
 }
 
 function addSwatches() {
-  for (const box of form.querySelectorAll("input[name=criterion]")) box.after(swatch(data.looks[box.value]));
-  for (const box of form.querySelectorAll("input[name=variant]")) {
-    const blind = !box.value.startsWith("teacher") && box.value in LEVELS;
-    if (!blind) box.after(swatch(["#000000", box.value.startsWith("teacher") ? "*" : "o"], fillOf(box.value), box.value.startsWith("teacher") ? 5 : 5.5));
-  }
-  for (const box of form.querySelectorAll("input[name=published]")) box.after(swatch(["#7a7a7a", "p"], "none"));
+  const add = (name, icon) => {
+    for (const box of form.querySelectorAll(`input[name="${name}"]`)) box.after(icon(box.value) ?? "");
+  };
+  add("criterion", (value) => swatch(data.looks[value]));
+  add("variant", (value) => {
+    const row = { variant: value };
+    const drawn = value.startsWith("teacher") || !Object.hasOwn(LEVELS, value);
+    return drawn ? swatch(lookOf(row), fillOf(value), 5) : null;
+  });
+  add("published", () => swatch(PUBLISHED.look, PUBLISHED.fill));
 }
 
 form.hidden = false;
@@ -49,7 +56,9 @@ function openTarget() {
   if (target?.closest("details")) target.scrollIntoView({ block: "center" });
 }
 window.addEventListener("hashchange", openTarget);
-window.addEventListener("beforeprint", () => document.querySelectorAll("main > section > details").forEach((part) => (part.open = true)));
+window.addEventListener("beforeprint", () => {
+  document.querySelectorAll("main > section > details").forEach((part) => (part.open = true));
+});
 
 let width = 0;
 new ResizeObserver(([entry]) => {

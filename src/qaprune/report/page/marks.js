@@ -1,6 +1,6 @@
 // Elements, and the markers: a shape and colour a criterion, a fill a variant.
 function make(tag, attributes = {}, ...children) {
-  const drawn = ["svg", "g", "path", "line", "text", "title", "circle", "rect", "tspan"].includes(tag);
+  const drawn = ["svg", "g", "path", "line", "text", "circle"].includes(tag);
   const element = drawn
     ? document.createElementNS("http://www.w3.org/2000/svg", tag)
     : document.createElement(tag);
@@ -17,8 +17,9 @@ const ring = (count, turn = 0, radii = [1]) =>
     const radius = radii[place % radii.length];
     return [radius * Math.cos(angle), radius * Math.sin(angle)];
   });
-const plus = [[-1, 3], [1, 3], [1, 1], [3, 1], [3, -1], [1, -1], [1, -3], [-1, -3], [-1, -1], [-3, -1], [-3, 1], [-1, 1]]
-  .map(([x, y]) => [x / 3, y / 3]);
+const corner = [[-1, 3], [1, 3], [1, 1]];
+const turned = (points, turns) => (turns ? turned(points.map(([x, y]) => [y, -x]), turns - 1) : points);
+const plus = [0, 1, 2, 3].flatMap((turns) => turned(corner, turns)).map(([x, y]) => [x / 3, y / 3]);
 const SHAPES = {
   o: ring(36),
   s: ring(4, Math.PI / 4, [1.2]),
@@ -31,6 +32,7 @@ const SHAPES = {
   "*": ring(10, 0, [1.5, 0.65]),
 };
 const FILLS = { pruned: "none", retrained: "half", "teacher+": "none", published: "none" };
+const PUBLISHED = { look: ["#7a7a7a", "p"], fill: "none" };
 const RADII = { pruned: 4.5, retrained: 5.5, distilled: 6 };
 
 const outline = (points, radius) =>
@@ -47,12 +49,14 @@ function leftHalf(points) {
   return found;
 }
 
-/** A marker around (0, 0). `look`: [colour, shape]; black follows the text's colour, so that it shows in the dark. */
+/** A marker around (0, 0). `look`: [colour, shape]; black is the text's colour, dark mode or not. */
 function marker([colour, shape], fill = "full", radius = 6) {
   const points = SHAPES[shape] ?? SHAPES.o;
   const group = make("g", { class: "mark", color: colour === "#000000" ? null : colour });
   group.append(make("path", { d: outline(points, radius), class: fill === "full" ? "full" : "hollow" }));
-  if (fill === "half") group.append(make("path", { d: outline(leftHalf(points), radius), class: "full" }));
+  if (fill === "half") {
+    group.append(make("path", { d: outline(leftHalf(points), radius), class: "full" }));
+  }
   return group;
 }
 
@@ -61,7 +65,8 @@ const lookOf = (row) =>
 const fillOf = (variant) => FILLS[variant] ?? "full";
 
 function swatch(look, fill = "full", radius = 5.5) {
-  const icon = make("svg", { width: 16, height: 16, viewBox: "-8 -8 16 16", "aria-hidden": "true", class: "swatch" });
+  const size = { width: 16, height: 16, viewBox: "-8 -8 16 16" };
+  const icon = make("svg", { ...size, "aria-hidden": "true", class: "swatch" });
   icon.append(marker(look, fill, radius));
   return icon;
 }

@@ -4,10 +4,11 @@ const columns = new Map(data.columns.map((column) => [column.name, column]));
 const rows = data.rows.map((values, index) => {
   const row = { index, name: data.names[index] };
   data.columns.forEach((column, place) => (row[column.name] = values[place]));
-  row.words = [row.name, ...values.filter((value) => typeof value === "string")].join(" ").toLowerCase();
+  const words = values.filter((value) => typeof value === "string");
+  row.words = [row.name, ...words].join(" ").toLowerCase();
   return row;
 });
-const state = { model: "", dataset: "", seed: "", cell: "", text: "", off: {}, sort: "", descending: false };
+const state = { model: "", dataset: "", seed: "", cell: "", text: "", off: {}, sort: "", descending: true };
 
 const labelOf = (name) => data.table.labels[name] ?? name.replaceAll("_", " ");
 const unitOf = (name) => data.table.units[name] ?? columns.get(name)?.unit ?? "";
@@ -36,11 +37,13 @@ function short(value) {
   return fixed(value, 0);
 }
 
+/** The column of an interval's end: latency_ms has latency_low_ms, f1 has f1_low. */
+const endOf = (name, end) =>
+  name.endsWith("_ms") ? name.replace(/_ms$/, `_${end}_ms`) : `${name}_${end}`;
+
 /** The ends of a column's interval, or null. */
 function spanOf(row, name) {
-  const [low, high] = name.endsWith("_ms")
-    ? [row[name.replace(/_ms$/, "_low_ms")], row[name.replace(/_ms$/, "_high_ms")]]
-    : [row[`${name}_low`], row[`${name}_high`]];
+  const [low, high] = [row[endOf(name, "low")], row[endOf(name, "high")]];
   return typeof low === "number" && typeof high === "number" ? [low, high] : null;
 }
 
@@ -54,7 +57,8 @@ function atCell(row) {
   if (state.cell === "") return row;
   const cell = data.cells[Number(state.cell)];
   const found = cell.rows[row.index];
-  const measured = Object.fromEntries(cell.columns.map((name, place) => [name, found ? found[place] : null]));
+  const measured = {};
+  cell.columns.forEach((name, place) => (measured[name] = found ? found[place] : null));
   if (!found) measured.not_measured = `speed: not timed at batch ${cell.batch} x ${cell.length}`;
   return { ...row, ...measured };
 }

@@ -1,5 +1,6 @@
 // The table again: the rows that the filters leave, in the order that a header asks for.
 let tableColumns = [...data.table.columns];
+const compareWords = new Intl.Collator("en", { numeric: true });
 const originalOrder = (a, b) => a.index - b.index;
 
 function buildTable() {
@@ -9,10 +10,13 @@ function buildTable() {
   const boxes = [...order]
     .filter((name) => columns.has(name) && !inRow.includes(name) && !/_(low|high)(_ms)?$/.test(name))
     .map((name) => {
-      const box = make("input", { type: "checkbox", value: name, checked: tableColumns.includes(name) ? "" : null });
-      return make("label", { class: "chip", title: columns.get(name).meaning }, box, make("span", {}, labelOf(name)));
+      const checked = tableColumns.includes(name) ? "" : null;
+      const box = make("input", { type: "checkbox", value: name, checked });
+      const title = columns.get(name).meaning;
+      return make("label", { class: "chip", title }, box, make("span", {}, labelOf(name)));
     });
-  const more = make("details", {}, make("summary", {}, "Columns shown"), make("div", { class: "chips" }, ...boxes));
+  const chips = make("div", { class: "chips" }, ...boxes);
+  const more = make("details", {}, make("summary", {}, "Columns shown"), chips);
   more.addEventListener("change", () => {
     tableColumns = [...more.querySelectorAll("input:checked")].map((box) => box.value);
     drawHead();
@@ -35,7 +39,8 @@ function drawHead() {
         const id = `meaning-${name}`;
         cell.append(make("span", { id, hidden: "" }, meaning));
         button.setAttribute("aria-describedby", id);
-        for (const event of ["pointerenter", "focus"]) button.addEventListener(event, () => showTip(button, meaning));
+        const show = () => showTip(button, meaning);
+        for (const event of ["pointerenter", "focus"]) button.addEventListener(event, show);
         for (const event of ["pointerleave", "blur"]) button.addEventListener(event, hideTip);
         button.addEventListener("keydown", (event) => event.key === "Escape" && hideTip());
       }
@@ -72,7 +77,8 @@ function inOrder(shown) {
   return [...shown].sort((a, b) => {
     const [left, right] = [value(a), value(b)];
     if (left == null || right == null) return (left == null) - (right == null) || originalOrder(a, b);
-    const order = typeof left === "number" && typeof right === "number" ? left - right : String(left).localeCompare(String(right), "en", { numeric: true });
+    const numbers = typeof left === "number" && typeof right === "number";
+    const order = numbers ? left - right : compareWords.compare(left, right);
     return sign * order || originalOrder(a, b);
   });
 }
@@ -83,8 +89,10 @@ function drawBody(shown) {
 
 function drawRow(row) {
   const link = make("a", { href: `#from-${row.index}` }, row.name);
-  const icon = row.criterion || row.variant?.startsWith("teacher") ? swatch(lookOf(row), fillOf(row.variant)) : "";
-  return make("tr", {}, make("th", { scope: "row" }, icon, link), ...tableColumns.map((name) => drawCell(row, name)));
+  const drawn = row.criterion || row.variant.startsWith("teacher");
+  const icon = drawn ? swatch(lookOf(row), fillOf(row.variant)) : "";
+  const cells = tableColumns.map((name) => drawCell(row, name));
+  return make("tr", {}, make("th", { scope: "row" }, icon, link), ...cells);
 }
 
 function drawCell(row, name) {
