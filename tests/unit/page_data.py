@@ -13,6 +13,7 @@ from qaprune.report.stage import PAGE, build_report
 from tests.unit.compare_data import edit_json
 from tests.unit.report_data import write_evaluate, write_profile
 
+HOSTILE = "</script><script>alert(1)</script><b a=\"1\" b='2'>&amp;\u2028"
 VOID = ("meta", "link", "input", "img", "br")
 
 
@@ -53,6 +54,17 @@ def page_of(rows: list[Row], matrix: list[Row] = (), figures: list[Figure] = (),
     origins = tuple(Origin("run", "recover/run", "digest", "commit", f"snakemake {name}") for _ in rows)
     origin = Provenance(origins, {"run": {"device": "CPU <3", "gpu": None}}, {"run": {"evaluate": "c"}}, ())
     return build_page(name, rows, list(matrix), origin, figures, published=True)
+
+
+def hostile(rows: list[Row]) -> list[Row]:
+    """The rows with markup in everything that a config names."""
+    planted = []
+    for place, row in enumerate(rows):
+        more = {"model": HOSTILE, "dataset": f"d{HOSTILE}", "device": HOSTILE, "not_measured": HOSTILE}
+        if row["criterion"]:
+            more |= {"criterion": f"{row['criterion']}{HOSTILE}", "budget": f"{HOSTILE}{place}"}
+        planted.append(row | more)
+    return planted
 
 
 class Parsed(HTMLParser):

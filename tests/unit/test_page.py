@@ -21,10 +21,8 @@ from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.stage import build_report
 from qaprune.report.style import looks
 from tests.conftest import ROOT
-from tests.unit.page_data import Parsed, add_batch, page_of, stage_page
+from tests.unit.page_data import HOSTILE, Parsed, add_batch, hostile, page_of, stage_page
 from tests.unit.report_data import write_evaluate, write_profile
-
-HOSTILE = "</script><script>alert(1)</script><b a=\"1\" b='2'>&amp;\u2028"
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +82,8 @@ def test_the_policy_lets_only_this_style_and_script_run(parsed: Parsed):
 
 
 def test_what_configs_say_is_text(rows):
-    planted = []
-    for number_of_row, row in enumerate(rows[0]):
-        more = {"model": HOSTILE, "dataset": f"d{HOSTILE}", "device": HOSTILE, "not_measured": HOSTILE}
-        if row["criterion"]:
-            more |= {"criterion": f"{row['criterion']}{HOSTILE}", "budget": f"{HOSTILE}{number_of_row}"}
-        planted.append(row | more)
     figure = Figure("f", HOSTILE, HOSTILE, None, HOSTILE)
-    found = Parsed(page_of(planted, figures=[figure], name=HOSTILE))
+    found = Parsed(page_of(hostile(rows[0]), figures=[figure], name=HOSTILE))
     assert len(found.all("script")) == 2
     assert found.nesting == []
     assert not [a for a in found.all("b") if a]

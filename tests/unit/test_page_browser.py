@@ -8,8 +8,11 @@ from typing import Any
 
 import pytest
 
+from qaprune.report.collect import collect
+from qaprune.report.rows import build_rows
 from tests.unit import browser
-from tests.unit.page_data import Parsed, stage_page
+from tests.unit.page_data import HOSTILE, Parsed, hostile, page_of, stage_page
+from tests.unit.report_data import write_evaluate, write_profile
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +125,23 @@ def test_it_opens_without_errors_and_asks_no_network(opened: Any, page: Path):
         "Promise.all([...document.images].map((image) => image.decode().then(() => image.naturalWidth)))"
         ".then((widths) => done(widths.every((width) => width > 100)), () => done(false))"
     ), "figures are drawn under the page's own policy"
+
+
+def test_names_with_markup_run_nothing_and_show_as_they_are(driver: Any, tmp_path: Path):
+    run = write_evaluate(tmp_path, "bert", "squad2")
+    rows = hostile(build_rows(collect([run], [write_profile(tmp_path, run.name)]), 100))
+    path = tmp_path / "hostile.html"
+    path.write_text(page_of(rows, name=HOSTILE), encoding="utf-8")
+    driver.get_log("browser")
+    show(driver, path)
+    assert driver.get_log("browser") == []
+    assert count(driver, "#rows tbody tr") == len(rows)
+    driver.execute_script("document.querySelector('.point').focus()")
+    assert HOSTILE in driver.execute_script("return document.getElementById('readout').textContent")
+    points = count(driver, ".point")
+    one(driver, "input[name=criterion]").click()
+    assert 0 < count(driver, ".point") < points
+    assert count(driver, "script") == 2
 
 
 def test_a_request_would_be_blocked(driver: Any, page: Path):
