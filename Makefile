@@ -29,6 +29,7 @@ $(READY): pyproject.toml constraints.txt
 reproduce: $(READY)
 	$(BIN)/snakemake --cores all
 	@$(BIN)/qaprune show results/embedded
+	@echo "report: results/embedded/report.html"
 
 test: $(READY)
 	$(BIN)/ruff check .

@@ -28,6 +28,7 @@ from qaprune.stage import read_stage
 from qaprune.train.compute import Compute
 from qaprune.train.predict import predict_logits
 from tests.conftest import ROOT
+from tests.unit.page_data import Parsed
 
 pytestmark = pytest.mark.e2e
 
@@ -195,6 +196,14 @@ def test_plots_and_tables_are_there(results):
         assert (results / "plots" / f"{pair}.png").stat().st_size > 10_000
         assert "</svg>" in (results / "plots" / f"{pair}.svg").read_text()
     assert "teacher+" in (results / "tables" / "points.md").read_text()
+
+
+def test_the_page_knows_where_every_row_comes_from(results):
+    found = Parsed((results / "report.html").read_text(encoding="utf-8"))
+    origins = found.data()["origins"]
+    assert {origin["run"] for origin in origins} == {f"{pair}-s13" for pair in PAIRS}
+    assert all(origin["digest"] for origin in origins)
+    assert found.text().count("The questions are generated") == len(PAIRS)
 
 
 def test_the_keep_policy_is_followed(results):

@@ -214,7 +214,7 @@ def test_same_input_same_bytes(folders, tmp_path: Path):
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
     plots = [f"plots/{pair}.{kind}" for pair in ("bert-squad2", "roberta-nq") for kind in ("png", "svg")]
     tables = ["tables/matrix.csv", *(f"tables/points.{kind}" for kind in ("csv", "md", "txt"))]
-    assert [str(path) for path in files] == [*plots, *tables]
+    assert [str(path) for path in files] == [*plots, "report.html", *tables]
     assert (tmp_path / "a" / "tables" / "points.txt").read_text(encoding="utf-8") == texts[0]
     assert texts[0] == texts[1]
     for path in files:

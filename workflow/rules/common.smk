@@ -15,6 +15,7 @@ except InputError as error:
     sys.exit(f"qaprune: error: {error}")
 
 OUT = PLAN.out
+PAIRS = list({run.pair: run for run in PLAN.runs}.values())
 LOGS = f"{OUT}/logs"
 ENVIRONMENT = "../../environment.yml"
 LAUNCH = PLAN.launcher

@@ -4,14 +4,35 @@ rule report:
         profile=[f"{OUT}/profile/{run.id}/stage.json" for run in PLAN.runs],
     output:
         stage=f"{OUT}/stage.json",
-        points=f"{OUT}/tables/points.csv",
-        table=f"{OUT}/tables/points.md",
-        matrix=f"{OUT}/tables/matrix.csv",
+        page=report(
+            f"{OUT}/report.html",
+            caption="../report/page.rst",
+            category="Page",
+            labels={"what": "the whole report"},
+        ),
+        points=report(
+            f"{OUT}/tables/points.csv",
+            caption="../report/points.rst",
+            category="Tables",
+            labels={"table": "points", "rows": "one a variant"},
+        ),
+        matrix=report(
+            f"{OUT}/tables/matrix.csv",
+            caption="../report/matrix.rst",
+            category="Tables",
+            labels={"table": "matrix", "rows": "one a variant and setting"},
+        ),
         plots=[
-            f"{OUT}/plots/{pair}.{kind}"
-            for pair in dict.fromkeys(run.pair for run in PLAN.runs)
-            for kind in ("png", "svg")
+            report(
+                f"{OUT}/plots/{run.pair}.svg",
+                caption="../report/plot.rst",
+                category="Plots",
+                labels={"model": run.model, "data set": run.dataset},
+            )
+            for run in PAIRS
         ],
+        table=f"{OUT}/tables/points.md",
+        images=[f"{OUT}/plots/{run.pair}.png" for run in PAIRS],
     log:
         f"{LOGS}/report.log",
     conda:

@@ -29,8 +29,8 @@ def gate(
     """Write `scores.safetensors`: heads [draws, layers, heads], ff [draws, layers, units] and, where a
     budget asks for it, hidden [draws, hidden width]; a criterion that trains weights leaves those beside.
     """
+    criterion = load_criterion(spec["criterion"], spec.get("settings"))
     shape = shape_of_config(read_config(inputs["teacher"]))
-    criterion = load_criterion(spec["criterion"], spec["settings"])
     task = GateTask(shape, spec["settings"], spec["run"]["seed"], log=log, hidden=spec.get("hidden", False))
     if spec["budget"]:
         asked = parse_budget(spec["budget"])

@@ -216,12 +216,12 @@ def reasons(group: list[Row]) -> list[str]:
     found: dict[str, list[str]] = {}
     timed = set()
     for row in group:
-        reasons = str(row["not_measured"]).split("; ") if row["not_measured"] else []
+        given = str(row["not_measured"]).split("; ") if row["not_measured"] else []
         name, several, _ = name_of(row).partition("#")
         name += ", masks after the first" if several else ""
-        for reason in reasons:
+        for reason in given:
             found.setdefault(reason, []).append(name)
-        if row["variant"] not in BLIND and NOT_TIMED not in reasons:
+        if row["variant"] not in BLIND and NOT_TIMED not in given:
             timed.add(name)
     return [
         reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"

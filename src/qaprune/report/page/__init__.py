@@ -1,0 +1,1 @@
+"""report.html: the whole report as one file that asks no network for anything."""

@@ -1,0 +1,130 @@
+"""The headline: chosen on the hold-out alone, and no difference called where an interval holds none."""
+
+from __future__ import annotations
+
+import pytest
+
+from qaprune.report.collect import collect
+from qaprune.report.headline import MOST_LOST, choose, headline
+from qaprune.report.rows import build_rows, name_of
+from tests.unit.report_data import write_evaluate, write_profile
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> list[dict]:
+    """Two seeds of BERT on SQuAD 2.0, both timed."""
+    folder = tmp_path_factory.mktemp("results")
+    runs = [write_evaluate(folder, "bert", "squad2", seed) for seed in (13, 14)]
+    return build_rows(collect(runs, [write_profile(folder, run.name) for run in runs]), 200)
+
+
+@pytest.fixture
+def group(made: list[dict]) -> list[dict]:
+    return [dict(row) for row in made if row["seed"] == 13]
+
+
+def named(group: list[dict], name: str) -> dict:
+    return next(row for row in group if name_of(row) == name)
+
+
+def lose(group: list[dict], name: str, points: float) -> dict:
+    """Set what a row loses to its teacher on the hold-out."""
+    row = named(group, name)
+    row["holdout_f1"] = named(group, row["reference"])["holdout_f1"] - points
+    return row
+
+
+def test_the_fastest_row_within_the_loss_is_chosen(group):
+    for row in group:
+        if row["criterion"]:
+            row["holdout_f1"] -= 50
+    slow = lose(group, "l0-h50-f50/distilled", 0.2)
+    fast = lose(group, "gain-h25-f25/retrained", MOST_LOST - 0.01)
+    assert choose(group).rows == (fast,)
+    fast["holdout_f1"] -= 0.02
+    assert choose(group).rows == (slow,)
+
+
+def test_dev_plays_no_part(group):
+    before = choose(group).rows[0]
+    for number, row in enumerate(group):
+        for column in ("f1", "f1_best", "em", "hasans_f1", "delta_f1", "delta_f1_low", "delta_f1_high"):
+            if row[column] is not None:
+                row[column] = 7.0 * number % 90
+    assert choose(group).rows[0] is before
+
+
+def test_where_none_is_within_the_loss_the_least_is_named_as_such(group):
+    for row in group:
+        if row["criterion"]:
+            row["holdout_f1"] -= 50
+    least = lose(group, "l0-h25-f25/retrained", 4.0)
+    found = headline(group)
+    assert found.rows == (least,)
+    assert "no row stays within 1 F1 there, this one loses least (4.0)" in " ".join(found.details)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "shown"),
+    [(-0.7, -0.1, True), (0.1, 0.7, True), (-0.7, 0.0, False), (0.0, 0.3, False), (-0.9, 0.2, False)],
+)
+def test_a_difference_inside_its_interval_is_none(group, low, high, shown):
+    row = choose(group).rows[0]
+    row |= {"speedup": 2.03, "speedup_low": 1.9, "speedup_high": 2.1}
+    row |= {"delta_f1": (low + high) / 2, "delta_f1_low": low, "delta_f1_high": high}
+    claim = headline(group).claim
+    assert claim.startswith(f"2.03x faster at {(low + high) / 2:+.1f} F1 [{low:+.1f}, {high:+.1f}]")
+    assert ("no difference in F1 shown" in claim) is not shown
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (1.1, 1.3, "1.20x faster at"),
+        (0.9, 1.3, "1.20x as fast (no difference in speed shown)"),
+        (0.7, 0.9, "1.20x as fast at"),
+    ],
+)
+def test_a_speedup_whose_interval_holds_one_is_not_called_faster(group, low, high, words):
+    choose(group).rows[0].update(speedup=1.2, speedup_low=low, speedup_high=high)
+    for row in group:
+        if row["criterion"] and row["speedup"] != 1.2:
+            row["holdout_f1"] -= 50
+    assert headline(group).claim.startswith(words)
+
+
+def test_the_details_say_which_row_data_device_and_setting(group):
+    found = headline(group)
+    text = " ".join((found.pair, *found.details))
+    for words in ("bert on squad2", name_of(found.rows[0]), "seed 13", "Example CPU 3000", "batch 8 x 128"):
+        assert words in text
+    assert "float32, eager, compile off, 2 threads" in text
+    assert "Chosen on the train hold-out" in text
+    assert "answering nothing" in text
+    assert "questions that have an answer" in text
+
+
+def test_several_seeds_make_one_sentence_of_what_all_of_them_have(made):
+    rows = [dict(row) for row in made]
+    found = headline(rows)
+    assert [row["seed"] for row in found.rows] == [13, 14]
+    assert "mean of 2 seeds" in found.claim
+    gone = found.rows[1]
+    gone["speedup"] = None
+    assert name_of(headline(rows).rows[0]) != name_of(gone)
+
+
+def test_without_timings_nothing_is_chosen_and_the_reason_is_given(group):
+    for row in group:
+        row |= {"speedup": None, "not_measured": "speed: this run was not profiled"}
+    found = headline(group)
+    assert found.rows == ()
+    assert found.details == ("speed: this run was not profiled",)
+
+
+def test_untrained_models_have_a_speed_and_no_quality(group):
+    for row in group:
+        row |= dict.fromkeys(("f1", "holdout_f1", "delta_f1", "reference"))
+    found = headline(group)
+    assert found.claim.endswith("the teacher's speed; F1 was not measured")
+    assert found.rows == ()

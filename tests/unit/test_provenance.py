@@ -1,0 +1,77 @@
+"""Where rows come from: the plan's folders, what the stages recorded, and gaps where a record is gone."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import pytest
+
+from qaprune.config import load_config
+from qaprune.plan import make_plan
+from qaprune.report.collect import Run, collect
+from qaprune.report.provenance import provenance, stage_folder
+from qaprune.report.rows import build_rows, name_of
+from qaprune.stage import digest
+from tests.unit.report_data import write_evaluate, write_profile
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> tuple[Path, list[Run]]:
+    run = write_evaluate(tmp_path, "bert", "squad2", questions=40)
+    return tmp_path, collect([run], [write_profile(tmp_path, run.name, rounds=4)])
+
+
+def record(folder: Path, **more: object) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "stage.json").write_text(json.dumps({"stage": "s", "spec": {}, "inputs": {}} | more))
+
+
+def test_folders_are_the_plans():
+    plan = make_plan(load_config([]))
+    for run in plan.runs:
+        for variant in plan.variants(run):
+            point, _, rest = variant.key.rpartition("/")
+            criterion, _, budget = point.partition("-")
+            kind, _, draw = rest.partition("#")
+            row = {"criterion": criterion, "budget": budget, "variant": kind, "draw": int(draw or 0)}
+            assert stage_folder(row, run.id) == variant.folder.partition("/draws/")[0], variant.key
+
+
+def test_rows_carry_what_their_stage_recorded(results):
+    folder, runs = results
+    made = folder / "recover" / "bert-squad2-s13" / "l0-h50-f50" / "distilled"
+    record(made, git_commit="abc+")
+    record(folder / "evaluate" / "bert-squad2-s13", git_commit="def")
+    rows = build_rows(runs, 100)
+    found = provenance(folder, "mine", runs, rows)
+    origins = {name_of(row): origin for row, origin in zip(rows, found.origins, strict=True)}
+    kept = origins["l0-h50-f50/distilled"]
+    assert (kept.run, kept.digest, kept.commit) == ("bert-squad2-s13", digest(made), "abc+")
+    target = "results/mine/recover/bert-squad2-s13/l0-h50-f50/distilled/stage.json"
+    assert shlex.split(kept.command)[:3] == ["snakemake", target, "--force"]
+    gone = origins["l0-h50-f50/retrained"]
+    assert (gone.digest, gone.commit) == ("", "")
+    assert origins["no-answer"].folder == "evaluate/bert-squad2-s13"
+    assert found.commits == {"bert-squad2-s13": {"evaluate": "def", "profile": ""}}
+    assert found.environments == {"bert-squad2-s13": {"device": "Example CPU 3000"}}
+
+
+def test_a_command_is_safe_to_paste_whatever_the_names(results):
+    folder, runs = results
+    rows = [dict(row, budget="$(rm x); h50") for row in build_rows(runs, 100)]
+    command = provenance(folder, "a b", runs, rows).origins[-1].command
+    target = shlex.split(command)[1]
+    assert target.startswith("results/a b/recover/")
+    assert "$(rm x); h50" in target
+
+
+def test_generated_questions_are_told_apart(results):
+    folder, runs = results
+    rows = build_rows(runs, 100)
+    assert provenance(folder, "mine", runs, rows).generated == ()
+    record(folder / "data" / "squad2", spec={"train": {"path": "train.json"}})
+    assert provenance(folder, "mine", runs, rows).generated == ()
+    record(folder / "data" / "squad2", spec={"train": {"scratch": "embedded"}})
+    assert provenance(folder, "mine", runs, rows).generated == ("squad2",)
