@@ -135,9 +135,12 @@ def run_flops(plan: Plan, run: Run) -> float:
         return 2 * weights * timed_tokens(plan, run)
     train, holdout, dev, tokens = windows(plan, run.dataset)
     config = plan.config
+    check = 2 * weights * (dev + holdout) * tokens
+    if plan.trained(run) != run:
+        each = [1, 1] + [share_left(p) * (p.draws + len(p.recovery)) for p in plan.points(run)]
+        return check * sum(each)
     training = config["training"] | config["datasets"][run.dataset].get("training", {})
     epoch = 6 * weights * train * tokens
-    check = 2 * weights * (dev + holdout) * tokens
     given = run.dataset in config["models"][run.model].get("teachers", {})
     total = (0 if given else training["epochs"] * epoch) + epoch / 3 + check
     if run not in plan.runs:
@@ -168,17 +171,18 @@ def timed_tokens(plan: Plan, run: Run) -> float:
 
 def jobs(plan: Plan) -> dict[str, int]:
     """Jobs of each stage."""
-    points = [(run, point) for run in plan.runs for point in plan.points(run)]
+    own = [run for run in plan.runs if plan.trained(run) == run]
+    points = [(run, point) for run in own for point in plan.points(run)]
     counts = {
         "corpus": int(plan.needs_corpus),
         "data": len(plan.config["datasets"]),
         "encoder": len(plan.config["models"]),
         "features": len({run.pair for run in plan.all_runs}),
         "latency": len({plan.latency_pair(run, point.budget) for run, point in points} - {None}),
-        "teacher": len(plan.all_runs),
+        "teacher": len(plan.all_runs) - (len(plan.runs) - len(own)),
         "gate": len({(run, point.scoring) for run, point in points}),
         "prune": len(points),
-        "recover": len(plan.runs) + sum(len(point.recovery) for _, point in points),
+        "recover": len(own) + sum(len(point.recovery) for _, point in points),
         "evaluate": len(plan.runs),
         "profile": len(plan.runs),
         "report": 1,
@@ -198,6 +202,8 @@ def disk_gb(plan: Plan) -> tuple[float, float]:
         return most, stay
     keep = plan.config["keep"]
     for run in plan.runs:
+        if plan.trained(run) != run:
+            continue
         size = model_size(plan.config["models"][run.model]["source"])
         fixed = size.total - size.layers
         most += 2 * size.total

@@ -102,6 +102,11 @@ class Plan:
         """The run of that id."""
         return next(run for run in self.all_runs if run.id == run_id)
 
+    def trained(self, run: Run) -> Run:
+        """The run whose checkpoints a run scores: itself, or that of another data set."""
+        source = self.config["datasets"][run.dataset].get("checkpoints_of")
+        return Run(run.model, source, run.seed) if source else run
+
     def start_folder(self, run: Run) -> str:
         """Where the teacher of a run starts: its encoder, or the teacher of another data set."""
         source = self.config["datasets"][run.dataset].get("initialise_from")
@@ -143,6 +148,7 @@ class Plan:
         found: list[Point] = []
         if run not in self.runs:
             return found
+        run = self.trained(run)
         for name, settings in self.config["criteria"].items():
             if run.pair not in settings.get("pairs", [run.pair]):
                 continue
@@ -163,6 +169,7 @@ class Plan:
         """All rows of a run that have a checkpoint."""
         if self.untrained:
             return []
+        run = self.trained(run)
         found = [
             Variant(TEACHER, f"teacher/{run.id}", "teacher"),
             Variant(TEACHER_PLUS, f"recover/{run.id}/{TEACHER_PLUS}", "recover"),

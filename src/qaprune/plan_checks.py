@@ -31,6 +31,7 @@ def check_plan(config: Config, pairs: set[str]) -> None:
                 f"config: evaluate.full_dev: {value!r} is not one of {', '.join(sorted(known))}"
             )
     _check_teacher_only(config["datasets"])
+    _check_checkpoints_of(config["datasets"])
     for name, settings in config["datasets"].items():
         if "on_bad_example" in settings and settings["task"] != "nq":
             raise InputError(
@@ -126,6 +127,21 @@ def _check_teacher_only(datasets: Mapping[str, Any]) -> None:
             raise InputError(
                 f"config: datasets.{name}.teacher_only: no other data set's initialise_from names {name!r}"
             )
+
+
+def _check_checkpoints_of(datasets: Mapping[str, Any]) -> None:
+    """A data set that scores another one's checkpoints reads contexts as they were trained."""
+    for name, settings in datasets.items():
+        source = settings.get("checkpoints_of")
+        if source is None:
+            continue
+        key = f"config: datasets.{name}.checkpoints_of: {source!r}"
+        given = datasets.get(source, {"checkpoints_of": None})
+        if "checkpoints_of" in given or given.get("teacher_only"):
+            raise InputError(f"{key}: expected a data set whose models are trained and have rows")
+        for other in ("task", "windows"):
+            if settings[other] != given[other]:
+                raise InputError(f"{key} has other {other}; expected the same")
 
 
 def _check_start(datasets: Mapping[str, Any], name: str) -> None:

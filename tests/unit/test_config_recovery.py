@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from qaprune.config import DEFAULT, read_yaml
 from qaprune.errors import InputError
-from qaprune.estimate import describe
+from qaprune.estimate import describe, jobs
 from qaprune.plan import make_plan
 from tests.unit.test_config import with_overlay
 
@@ -89,6 +90,26 @@ def test_several_processes_are_launched_where_training_is(tmp_path):
     assert plan_of(tmp_path).launcher == "qaprune"
 
 
+def with_news(**changes) -> dict:
+    datasets = read_yaml(DEFAULT)["datasets"]
+    return datasets | {"news": datasets["squad2"] | {"checkpoints_of": "squad2"} | changes}
+
+
+def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
+    plan, plain = plan_of(tmp_path, datasets=with_news()), plan_of(tmp_path)
+    news = plan.run("bert-news-s13")
+    assert news in plan.runs
+    assert plan.variants(news) == plan.variants(plan.run("bert-squad2-s13"))
+    assert plan.spec("evaluate", run=news.id)["run"]["dataset"] == "news"
+    more = {stage: count - jobs(plain).get(stage, 0) for stage, count in jobs(plan).items()}
+    assert {stage: count for stage, count in more.items() if count} == {
+        "data": 1,
+        "features": 2,
+        "evaluate": 2,
+        "profile": 2,
+    }
+
+
 @pytest.mark.parametrize(
     ("overlay", "message"),
     [
@@ -117,6 +138,18 @@ def test_several_processes_are_launched_where_training_is(tmp_path):
         ),
         ({"recovery": {"hidden_layers": [0]}}, "recovery.hidden_layers.0: expected at least 1"),
         ({"compute": {"processes": 0}}, "compute.processes: expected at least 1"),
+        (
+            {"datasets": with_news(checkpoints_of="nws")},
+            "datasets.news.checkpoints_of: 'nws': expected a data set whose models are trained",
+        ),
+        (
+            {"datasets": with_news(checkpoints_of="news")},
+            "datasets.news.checkpoints_of: 'news': expected a data set whose models are trained",
+        ),
+        (
+            {"datasets": with_news(checkpoints_of="nq")},
+            "datasets.news.checkpoints_of: 'nq' has other task; expected the same",
+        ),
     ],
 )
 def test_bad_values_name_key_and_expectation(tmp_path, overlay, message):
