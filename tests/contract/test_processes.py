@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -74,7 +75,7 @@ def questions() -> list[tuple[str, str]]:
     return list(zip(features.ids, features.groups, strict=True))
 
 
-def command(folder: Path, kind: str, out: Path, **compute: int) -> list[str]:
+def command(folder: Path, kind: str, out: Path, **compute: int | str) -> list[str]:
     stage, own = SPECS[kind]
     spec = SHARED | own | {"compute": SHARED["compute"] | compute}
     words = [stage, "--spec", json.dumps(spec), "--out", str(out), "--features", str(folder / "features")]
@@ -95,7 +96,7 @@ def command(folder: Path, kind: str, out: Path, **compute: int) -> list[str]:
     ]
 
 
-def run(folder: Path, kind: str, out: Path, **compute: int) -> None:
+def run(folder: Path, kind: str, out: Path, **compute: int | str) -> None:
     words = [sys.executable, "-m", "qaprune", *command(folder, kind, out, **compute)]
     if "processes" in compute:
         count = str(compute["processes"])
@@ -157,6 +158,19 @@ def test_two_processes_have_the_losses_of_one(kind, folder, tmp_path, monkeypatc
     losses = [[row["loss"] for row in rows] for rows in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert len(set(losses[0])) > 1
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")
+def test_compiled_training_has_the_losses_of_plain(folder, tmp_path, monkeypatch):
+    stage, own = SPECS["teacher"]
+    short = own["training"] | {"dropout": 0.0, "epochs": 20}
+    monkeypatch.setitem(SPECS, "teacher", (stage, own | {"training": short}))
+    run(folder, "teacher", tmp_path / "plain")
+    run(folder, "teacher", tmp_path / "compiled", compile="default")
+    plain, compiled = ([row["loss"] for row in log_of(tmp_path / name)] for name in ("plain", "compiled"))
+    assert compiled == pytest.approx(plain, rel=1e-3)
+    weights = load_file(tmp_path / "compiled" / "model.safetensors")
+    assert weights.keys() == load_file(tmp_path / "plain" / "model.safetensors").keys()
 
 
 def test_a_number_of_processes_that_nobody_started_is_refused(folder, tmp_path):
