@@ -15,6 +15,7 @@ from qaprune.errors import InputError
 from qaprune.models.rebuild import with_answer_types
 from qaprune.train.batches import (
     SHAPES,
+    ahead,
     labelled_batch,
     padded_length,
     plan_epoch,
@@ -89,6 +90,17 @@ def test_the_shapes_pad_least(lengths, shapes):
     found = shape_lengths(lengths, shapes)
     assert len(found) <= shapes
     assert cost(found) == least
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_batches_made_ahead_come_in_order_and_bring_their_errors(thread):
+    assert list(ahead(range(5), lambda n: n * n, thread)) == [(n, n * n) for n in range(5)]
+    made = []
+    steps = ahead(range(5), lambda n: made.append(n) or 1 / (2 - n), thread)
+    assert [next(steps)[0], next(steps)[0]] == [0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(steps)
+    assert 4 not in made
 
 
 def test_training_batches_follow_the_seed():

@@ -123,8 +123,15 @@ def to_device(batch: dict[str, torch.Tensor], device: Any) -> dict[str, torch.Te
     return {name: tensor.pin_memory().to(device, non_blocking=True) for name, tensor in batch.items()}
 
 
-def ahead(items: Iterable[Item], make: Callable[[Item], Made]) -> Iterator[tuple[Item, Made]]:
-    """Each item with what is made of it, the next one being made in a thread while the last is used."""
+def ahead(items: Iterable[Item], make: Callable[[Item], Made], thread: bool) -> Iterator[tuple[Item, Made]]:
+    """Each item with what is made of it; with `thread` the next is made in one while the last is used.
+
+    That pays where another device computes. On a CPU it would take turns with the passes.
+    """
+    if not thread:
+        for item in items:
+            yield item, make(item)
+        return
     with ThreadPoolExecutor(1, "batches") as pool:
         waiting = None
         for item in items:

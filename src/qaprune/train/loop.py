@@ -97,7 +97,7 @@ def train(
         progress(len(run.plans), label, run.step, quiet) as bar,
     ):
         log.writelines(json.dumps(row) + "\n" for row in run.rows)
-        for planned, batch in ahead(plans, make):
+        for planned, batch in ahead(plans, make, thread=compute.device.type != "cpu"):
             run.one_step(planned, batch)
             if run.step % REPORT_STEPS == 0 or run.step == len(run.plans):
                 bar.report(run.report())

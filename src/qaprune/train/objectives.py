@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -44,13 +45,13 @@ class Objective:
     def optimizers(self) -> list[torch.optim.Optimizer]:
         return self.scheduled + self.steady
 
-    @property
+    @cached_property
     def parameters(self) -> list[torch.Tensor]:
         """All that is trained."""
         groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
         return [parameter for group in groups for parameter in group["params"]]
 
-    @property
+    @cached_property
     def clipped(self) -> list[torch.Tensor]:
         """Whose gradients' common norm is clipped: the model's weights."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
