@@ -1,0 +1,73 @@
+"""The training loop on a real GPU: bfloat16, the same bits again, memory that runs out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from qaprune.train.checkpoints import SECONDS, Checkpoints
+from qaprune.train.compute import start
+from qaprune.train.loop import fit
+from qaprune.train.objectives import Finetune
+from tests.conftest import make_features, make_model
+
+pytestmark = pytest.mark.gpu
+
+COMPUTE = {"device": "cuda", "dtype": "auto", "attention": "auto", "threads": 1}
+SETTINGS = {"epochs": 10, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
+
+
+def trained(folder, checkpoints=None, **compute) -> dict[str, torch.Tensor]:
+    model = make_model("bert", scale=0.1)
+    chosen = start(COMPUTE | compute, 3)
+    fit(model, make_features(), SETTINGS, 3, chosen, folder / "log", "t", checkpoints=checkpoints)
+    return model.to("cpu").state_dict()
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_repeats_bit_for_bit(device, tmp_path):
+    assert same(trained(tmp_path), trained(tmp_path))
+
+
+def test_a_killed_run_ends_with_the_same_bits(device, tmp_path, monkeypatch):
+    monkeypatch.setenv(SECONDS, "0")
+    whole = trained(tmp_path)
+    step = Finetune.end
+
+    def dies(self, calls=[]):  # noqa: B006  counts over calls
+        calls.append(1)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        step(self)
+
+    monkeypatch.setattr(Finetune, "end", dies)
+    with pytest.raises(KeyboardInterrupt):
+        trained(tmp_path, Checkpoints(tmp_path / "c", {}))
+    monkeypatch.setattr(Finetune, "end", step)
+    assert same(trained(tmp_path, Checkpoints(tmp_path / "c", {})), whole)
+
+
+def test_memory_that_runs_out_halves_the_passes(device, tmp_path):
+    """For real: the process may take so much that one pass over the whole batch does not fit."""
+    model = make_model("bert", scale=0.1, hidden_size=1024, intermediate_size=8192, layers=8).to(device)
+    features = make_features(windows=2000)
+    settings = SETTINGS | {"steps": 3, "batch_tokens": 64_000}
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(0).total_memory
+    weights = 4 * 4 * sum(parameter.numel() for parameter in model.parameters())
+    torch.cuda.set_per_process_memory_fraction(min(1.0, (weights + 2**30) / total))
+    try:
+        result = fit(model, features, settings, 3, start(COMPUTE, 3), tmp_path / "log", "t")
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert result.steps == 3
+    assert np.isfinite(result.loss)
+
+
+def test_compiled_training_learns(device, tmp_path):
+    weights = trained(tmp_path, compile="default")
+    assert all(torch.isfinite(tensor).all() for tensor in weights.values())
