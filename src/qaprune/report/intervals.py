@@ -36,17 +36,24 @@ def group_sums(
     variants: list[str], groups: list[str], numerator: np.ndarray, denominator: np.ndarray
 ) -> GroupSums:
     """Sum per-question values (parallel sequences) into (variant, group) cells; both axes sorted."""
-    names, row = np.unique(np.asarray(variants), return_inverse=True)
-    labels, column = np.unique(np.asarray(groups), return_inverse=True)
+    names, row = _places(variants)
+    labels, column = _places(groups)
     cell = row * len(labels) + column
     shape = (len(names), len(labels))
     size = len(names) * len(labels)
     return GroupSums(
-        tuple(str(name) for name in names),
-        tuple(str(label) for label in labels),
+        names,
+        labels,
         np.bincount(cell, weights=numerator, minlength=size).reshape(shape),
         np.bincount(cell, weights=denominator, minlength=size).reshape(shape),
     )
+
+
+def _places(words: list[str]) -> tuple[tuple[str, ...], np.ndarray]:
+    """The distinct words, sorted, and the place of each word among them; no array of text is made."""
+    distinct = tuple(sorted(set(words)))
+    place = {word: index for index, word in enumerate(distinct)}
+    return distinct, np.fromiter((place[word] for word in words), np.int64, len(words))
 
 
 def bootstrap_f1(sums: GroupSums, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:

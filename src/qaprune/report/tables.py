@@ -39,7 +39,8 @@ SPEED_NOTES = (
 )
 NOTES = (
     "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); it does "
-    "not contain training noise. delta: against the reference named above. loss/margin: that loss as a "
+    "not contain training noise. delta: against the reference named above; one whose interval holds 0 "
+    "shows none. loss/margin: that loss as a "
     "share of the reference's margin over no-answer. speedup: median of the rounds' paired ratios "
     "teacher / variant, with the interval from resampled rounds. ms: median of one batch."
 )
@@ -145,7 +146,7 @@ def _setting_lines(group: list[Row]) -> list[str]:
         lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
     references = {row["seed"]: row["reference"] for row in group if row["reference"]}
     for seed, reference in references.items():
-        lines.append(f"seed {seed}: delta is against {reference} (the better teacher on the hold-out)")
+        lines.append(f"seed {seed}: delta is against {reference} (the teacher with the higher hold-out F1)")
     return lines
 
 
@@ -272,7 +273,7 @@ def _reasons(group: list[Row]) -> list[str]:
         if row["variant"] not in BLIND and NOT_TIMED not in reasons:
             timed.add(name)
     return [
-        reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
+        reason if set(names) >= timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
         for reason, names in found.items()
     ]
 
