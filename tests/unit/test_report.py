@@ -211,9 +211,9 @@ def test_terminal_fits_80_columns(rows: list[dict]):
 def test_same_input_same_bytes(folders, tmp_path: Path):
     texts = [build_report({"resamples": 200}, *folders, tmp_path / name) for name in ("a", "b")]
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.*"))
-    plots = [f"plots/{pair}.{kind}" for pair in ("bert-squad2", "roberta-nq") for kind in ("png", "svg")]
-    tables = ["tables/matrix.csv", *(f"tables/points.{kind}" for kind in ("csv", "md", "txt"))]
-    assert [str(path) for path in files] == [*plots, *tables]
+    names = {str(path) for path in files}
+    assert names >= {f"plots/{pair}.{k}" for pair in ("bert-squad2", "roberta-nq") for k in ("png", "svg")}
+    assert names >= {"tables/matrix.csv", *(f"tables/points.{kind}" for kind in ("csv", "md", "txt"))}
     assert terminal_text(tmp_path / "a").startswith(texts[0])
     assert texts[0] == texts[1]
     for path in files:

@@ -55,7 +55,7 @@ def run_rows(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
     samples, long = (_resampled(sums, resamples, seed) for sums in (run.sums, run.long_sums))
     reference = better_teacher(run.variants)
     rows = []
-    for key in sorted(run.variants, key=lambda key: _place(key, run.variants[key])):
+    for key in sorted(run.variants, key=lambda key: place_of(key, run.variants[key])):
         scores = run.variants[key]
         row: Row = dict.fromkeys(NAMES) | _identity(run, key)
         row |= {name: scores.get(name) for name in COPIED}
@@ -83,7 +83,7 @@ def _resampled(sums: GroupSums | None, resamples: int, seed: int) -> dict[str, n
     return dict(zip(sums.variants, bootstrap_f1(sums, resamples, seed), strict=True))
 
 
-def _place(key: str, scores: dict) -> tuple:
+def place_of(key: str, scores: dict) -> tuple:
     """Where a row stands: fixed variants first, then criterion by criterion, from much kept to little."""
     if key in FIXED_VARIANTS:
         return (0, FIXED_VARIANTS.index(key))

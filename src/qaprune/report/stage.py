@@ -8,18 +8,19 @@ from typing import Any
 
 from qaprune.errors import InputError
 from qaprune.report.collect import collect
-from qaprune.report.figures import f1_speedup_figure
+from qaprune.report.gallery import gallery
 from qaprune.report.intervals import RESAMPLES
-from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
-from qaprune.report.speed_figure import speed_figure
-from qaprune.report.style import save
+from qaprune.report.rows import build_rows, matrix_rows
+from qaprune.report.style import KINDS, save
 from qaprune.report.tables import matrix_csv, points_csv, points_markdown, terminal_table
 
 TERMINAL = "points.txt"
 
 
-def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Path) -> str:
-    """Write tables/points.csv, .md and .txt, matrix.csv, and plots/<model>-<dataset>.png and .svg.
+def build_report(
+    spec: dict, evaluate: list[Path], profile: list[Path], out: Path, log: Callable[[str], None] = str
+) -> str:
+    """Write tables/points.csv, .md and .txt, matrix.csv, and the plates of `gallery` under plots/.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots). Returns the terminal's table.
@@ -37,9 +38,13 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     matrix = matrix_rows(runs, resamples, spec.get("seed", 0))
     (tables / "matrix.csv").write_text(matrix_csv(matrix), encoding="utf-8")
     (tables / "points.md").write_text(points_markdown(rows, published), encoding="utf-8")
-    for (model, dataset), group in pairs(rows).items():
-        figure = speed_figure(group) if untrained(group) else f1_speedup_figure(group, published)
-        save(figure, plots / f"{model}-{dataset}")
+    for plate in gallery(runs, rows, matrix, published):
+        if plate.figure is not None:
+            save(plate.figure, plots / plate.name)
+            continue
+        log(f"  no plot {plate.name}: {plate.reason}")
+        for kind in KINDS:  # one from an earlier report would tell of other rows
+            (plots / f"{plate.name}.{kind}").unlink(missing_ok=True)
     text = terminal_table(rows)
     (tables / TERMINAL).write_text(text, encoding="utf-8")
     return text
@@ -47,12 +52,12 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
 
 def report(
     spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The stage as the command line calls it: `inputs` holds the `evaluate` and `profile` folders."""
-    build_report(spec, inputs["evaluate"], inputs["profile"], out)
-    plots = len(list((out / "plots").glob("*.png")))
+    build_report(spec, inputs["evaluate"], inputs["profile"], out, log)
+    plots = sorted(path.stem for path in (out / "plots").glob("*.svg"))
     runs = len(inputs["evaluate"] or inputs["profile"])
-    return {"summary": f"tables/points.csv of {runs} runs, {plots} plots"}
+    return {"summary": f"tables/points.csv of {runs} runs, {len(plots)} plots", "plots": plots}
 
 
 def terminal_text(results: Path) -> str:
