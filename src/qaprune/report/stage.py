@@ -10,6 +10,8 @@ from qaprune.errors import InputError
 from qaprune.report.collect import collect
 from qaprune.report.gallery import gallery
 from qaprune.report.intervals import RESAMPLES
+from qaprune.report.latex import points_tex
+from qaprune.report.macros import macros_tex
 from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.style import KINDS, save
 from qaprune.report.tables import matrix_csv, points_csv, points_markdown, terminal_table
@@ -18,9 +20,14 @@ TERMINAL = "points.txt"
 
 
 def build_report(
-    spec: dict, evaluate: list[Path], profile: list[Path], out: Path, log: Callable[[str], None] = str
+    spec: dict,
+    evaluate: list[Path],
+    profile: list[Path],
+    out: Path,
+    log: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Write tables/points.csv, .md and .txt, matrix.csv, and the plates of `gallery` under plots/.
+    """Write tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv) and the plates of `gallery`
+    under plots/.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots). Returns the terminal's table.
@@ -37,6 +44,8 @@ def build_report(
     (tables / "points.csv").write_text(points_csv(rows), encoding="utf-8")
     matrix = matrix_rows(runs, resamples, spec.get("seed", 0))
     (tables / "matrix.csv").write_text(matrix_csv(matrix), encoding="utf-8")
+    (tables / "points.tex").write_text(points_tex(rows), encoding="ascii")
+    (tables / "macros.tex").write_text(macros_tex(rows), encoding="ascii")
     (tables / "points.md").write_text(points_markdown(rows, published), encoding="utf-8")
     for plate in gallery(runs, rows, matrix, published):
         if plate.figure is not None:

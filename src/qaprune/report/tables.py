@@ -18,6 +18,7 @@ from qaprune.report.rows import (
     timed_settings,
     untrained,
 )
+from qaprune.report.seeds import over_seeds, seeds_of
 from qaprune.report.speed import NOT_TIMED
 
 WIDTH = 80
@@ -29,6 +30,8 @@ SPEED_COLUMNS = (
 SQUAD_COLUMNS = {"HasAns": "hasans_f1", "EM": "em"}
 NQ_COLUMNS = {"best F1": "f1_best", "long F1": "long_f1", "best long F1": "long_f1_best"}
 """What else is said of quality, by data set: name and column."""
+SPANNED = ("long F1",)
+"""Those of them that have an interval."""
 TERMINAL_HEADER = ("variant", "F1", "95 %", "delta", "speedup", "95 %", "ms")
 SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
 SPEED_NOTES = (
@@ -75,10 +78,12 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
     parts = ["# F1 against speed\n"]
     for (model, dataset), group in pairs(rows).items():
         parts.append(f"## {model} on {dataset}\n")
-        parts.append("\n".join(f"- {line}" for line in _setting_lines(group)) + "\n")
+        parts.append("\n".join(f"- {line}" for line in setting_lines(group)) + "\n")
         if untrained(group):
             parts.append(markdown_table(list(SPEED_HEADER), speed_body(group)))
         else:
+            if len(seeds_of(group)) > 1:
+                parts += [f"{_mean_of(group)}:\n", markdown_table(*seeds_text(group)), "Each seed:\n"]
             parts.append(markdown_table(*_markdown_rows(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
@@ -99,11 +104,14 @@ def terminal_table(rows: list[Row]) -> str:
     """What `make reproduce` prints at its end: F1 against speedup, a block a pair, at most 80 columns."""
     blocks = []
     for (model, dataset), group in pairs(rows).items():
-        lines = [f"{model} on {dataset}", *(f"  {line}" for line in _setting_lines(group))]
+        lines = [f"{model} on {dataset}", *(f"  {line}" for line in setting_lines(group))]
         if untrained(group):
             lines += [_speed_line(*cells) for cells in [SPEED_HEADER, *speed_body(group, "-")]]
         else:
-            lines += [_terminal_line(*cells) for cells in [TERMINAL_HEADER, *_terminal_body(group)]]
+            several = len(seeds_of(group)) > 1
+            lines += [f"  {_mean_of(group)}; each seed is in points.md"] * several
+            body = _terminal_seeds(group) if several else _terminal_body(group)
+            lines += [_terminal_line(*cells) for cells in [TERMINAL_HEADER, *body]]
         lines += [f"  not measured: {reason}" for reason in _reasons(group)]
         blocks.append("\n".join(part for line in lines for part in _wrapped(line)))
     return "\n\n".join(blocks) + "\n"
@@ -138,30 +146,61 @@ def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to
     return between.join(number(row[f"{name}_{end}"], decimals, sign) for end in ("low", "high"))
 
 
-def _setting_lines(group: list[Row]) -> list[str]:
+def masks_text(draws: list[Row]) -> tuple[str, str]:
+    """Mean F1 of several random masks, and their spread."""
+    mean, spread = mean_and_spread(draws)
+    return number(mean, 1), f"sd {spread:.1f}"
+
+
+def seeds_text(group: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and body of a pair's means over its seeds, a line a variant of `over_seeds`."""
+    columns = {"F1": ("f1", 1, ""), "delta": ("delta_f1", 1, "+")}
+    if any(row["long_f1"] is not None for row in group):
+        columns["long F1"] = ("long_f1", 1, "")
+    columns |= {"speedup": ("speedup", 2, ""), "ms": ("latency_ms", 2, "")}
+    header = ["variant", "seeds", *(word for name in columns for word in (name, "sd"))]
+    body = []
+    for variant in over_seeds(group):
+        name = name_of(variant.first) + (f", {variant.masks} masks" if variant.masks > 1 else "")
+        cells = [name, str(len(variant.rows))]
+        for column, decimals, sign in columns.values():
+            cells += [
+                number(variant.mean(column), decimals, sign),
+                number(variant.spread(column), decimals),
+            ]
+        body.append(cells)
+    return header, body
+
+
+def setting_lines(group: list[Row]) -> list[str]:
+    """What holds for a pair's rows: where they were timed, and what their deltas are against."""
     lines = []
     if untrained(group):
         lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
     for number, (setting, names) in enumerate(timed_settings(group).items()):
         lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
-    references = {row["seed"]: row["reference"] for row in group if row["reference"]}
-    for seed, reference in references.items():
-        lines.append(f"seed {seed}: delta is against {reference} (the teacher with the higher hold-out F1)")
+    against: dict[object, list[object]] = {}
+    for row in group:
+        if row["reference"] and row["seed"] not in against.setdefault(row["reference"], []):
+            against[row["reference"]].append(row["seed"])
+    for reference, seeds in against.items():
+        which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        lines.append(f"{which}: delta is against {reference} (the teacher with the higher hold-out F1)")
     return lines
 
 
 def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and body; the hidden width has a column where any row's is cut."""
     more = NQ_COLUMNS if any(row["long_f1"] is not None for row in group) else SQUAD_COLUMNS
-    header: list[str] = [*QUALITY_HEADER, *more, *SPEED_COLUMNS]
+    with_spans = [part for name in more for part in (name, *["95 %"] * (name in SPANNED))]
+    header: list[str] = [*QUALITY_HEADER, *with_spans, *SPEED_COLUMNS]
     body = []
     narrowed = any(row["hidden_kept"] is not None and float(row["hidden_kept"]) < 100 for row in group)
     if narrowed:
         header.append("hidden %")
     for name, row, draws in shown_rows(group):
         if draws:
-            mean, spread = mean_and_spread(draws)
-            body.append([name, number(mean, 1), f"sd {spread:.1f}"] + [""] * (len(header) - 3))
+            body.append([name, *masks_text(draws)] + [""] * (len(header) - 3))
             continue
         body.append(
             [
@@ -171,7 +210,7 @@ def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
                 number(row["delta_f1"], 1, "+"),
                 span(row, "delta_f1", 1, "+"),
                 number(row["margin_share"], 0) + (" %" if row["margin_share"] is not None else ""),
-                *(number(row[column], 1) for column in more.values()),
+                *_more_cells(row, more),
                 number(row["speedup"], 2),
                 span(row, "speedup", 2),
                 number(row["latency_ms"], 2),
@@ -186,6 +225,15 @@ def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return header, body
+
+
+def _more_cells(row: Row, more: dict[str, str]) -> list[str]:
+    cells = []
+    for name, column in more.items():
+        cells.append(number(row[column], 1))
+        if name in SPANNED:
+            cells.append(span(row, column, 1))
+    return cells
 
 
 def _full_dev(group: list[Row]) -> str:
@@ -203,8 +251,7 @@ def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
     body: list[tuple[str, ...]] = []
     for name, row, draws in shown_rows(group):
         if draws:
-            mean, spread = mean_and_spread(draws)
-            body.append((name, number(mean, 1), f"sd {spread:.1f}", "", "", "", ""))
+            body.append((name, *masks_text(draws), "", "", "", ""))
             continue
         body.append(
             (
@@ -218,6 +265,30 @@ def _terminal_body(group: list[Row]) -> list[tuple[str, ...]]:
             )
         )
     return body
+
+
+def _terminal_seeds(group: list[Row]) -> list[tuple[str, ...]]:
+    """The means over several seeds, their standard deviations in place of the intervals."""
+    body: list[tuple[str, ...]] = []
+    for variant in over_seeds(group):
+        f1, speedup = (number(variant.spread(name), digits) for name, digits in (("f1", 1), ("speedup", 2)))
+        body.append(
+            (
+                name_of(variant.first),
+                number(variant.mean("f1"), 1),
+                f"sd {f1}" if f1 else "",
+                number(variant.mean("delta_f1"), 1, "+"),
+                number(variant.mean("speedup"), 2),
+                f"sd {speedup}" if speedup else "",
+                number(variant.mean("latency_ms"), 1),
+            )
+        )
+    return body
+
+
+def _mean_of(group: list[Row]) -> str:
+    seeds = ", ".join(str(seed) for seed in seeds_of(group))
+    return f"Mean of seeds {seeds}; sd: standard deviation between the seeds"
 
 
 def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]:
