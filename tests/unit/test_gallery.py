@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 
+from qaprune.errors import InputError
 from qaprune.report.collect import Run, collect
 from qaprune.report.columns import MATRIX_NAMES
 from qaprune.report.figures import ENERGY, chosen, front, plotted_points
@@ -19,7 +20,7 @@ from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.stage import build_report
 from qaprune.report.style import ink, save
 from qaprune.report.survived_figure import survivors
-from qaprune.report.training_figure import curve_rows
+from qaprune.report.training_figure import _thinned, curve_rows
 from tests.unit.report_data import many_points, write_evaluate, write_profile
 
 KINDS = ("", "-recovery", "-survived", "-matrix", "-energy", "-training")
@@ -112,9 +113,8 @@ def test_a_plate_that_is_gone_takes_its_old_files_along(tmp_path: Path):
     assert any("no plot bert-squad2-energy" in line for line in said)
 
 
-def test_the_same_input_gives_the_same_bytes_and_small_ones(tmp_path: Path):
-    shares = many_points()
-    runs = runs_of(tmp_path, seeds=(13, 14), questions=60, shares=shares)
+def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
+    runs = runs_of(tmp_path, seeds=(13, 14), questions=60)
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         for plate in plates_of(runs).values():
@@ -123,8 +123,12 @@ def test_the_same_input_gives_the_same_bytes_and_small_ones(tmp_path: Path):
     assert len(files) == 2 * len(KINDS)
     for path in files:
         assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
-        if path.suffix == ".svg":
-            assert path.stat().st_size < LARGEST, path.name
+
+
+def test_thirty_points_make_small_files(tmp_path: Path):
+    for plate in plates_of(runs_of(tmp_path, questions=60, shares=many_points())).values():
+        save(plate.figure, tmp_path / plate.name)
+        assert (tmp_path / f"{plate.name}.svg").stat().st_size < LARGEST, plate.name
 
 
 # --- what the plots claim ---
@@ -236,9 +240,16 @@ def test_pale_colours_are_darker_as_text():
     assert ink("#E69F00") != "#E69F00"
 
 
-def test_a_broken_training_log_is_named(tmp_path: Path):
-    from qaprune.errors import InputError
+def test_a_long_log_is_thinned_and_keeps_its_end():
+    steps = [(float(step), 1.0) for step in range(1, 1001)]
+    for most in (10, 300, 2000):
+        kept = _thinned(steps, most)
+        assert len(kept) <= max(most, 10)
+        assert kept[-1] == steps[-1]
+        assert kept == sorted(kept)
 
+
+def test_a_broken_training_log_is_named(tmp_path: Path):
     run = write_evaluate(tmp_path, "bert", "squad2", questions=40)
     (run / "training" / "teacher.jsonl").write_text('{"step": 50, "tokens": 1, "seconds": 1}\n')
     with pytest.raises(InputError, match=r"teacher\.jsonl:1: missing key 'loss'"):

@@ -8,7 +8,11 @@ import numpy as np
 
 from qaprune.report.style import GREY, PALE, SMALL
 
-LEGEND_PLACES = tuple((side, height) for height in (0.45, 0.25, 0.65) for side in ("left", "right"))
+LEGEND_PLACES = tuple(
+    (side, height)
+    for height in sorted((step / 20 for step in range(3, 18)), key=lambda height: abs(height - 0.45))
+    for side in ("left", "right")
+)
 """Sides and heights (shares of the axes) to try, the best first."""
 
 FRONT = {"color": PALE, "lw": 5, "alpha": 0.6, "solid_capstyle": "round"}

@@ -6,6 +6,8 @@ from typing import Any
 
 from qaprune.report.collect import Run
 from qaprune.report.columns import Row
+from qaprune.report.rows import place_of
+from qaprune.report.seeds import seeds_of
 from qaprune.report.style import GREY, SMALL, drawing, ink, looks, words_of, write_head
 
 PANELS = {"teacher": ("teacher", "teacher+"), "retrained": ("retrained",), "distilled": ("distilled",)}
@@ -22,8 +24,8 @@ def curve_rows(runs: list[Run]) -> list[Row]:
     """The training logs as a tidy table: a row a logged step, with the variant's identity."""
     rows = []
     for run in runs:
-        for key, lines in run.curves.items():
-            scores = run.variants[key]
+        for key in sorted(run.curves, key=lambda key: place_of(key, run.variants[key])):
+            scores, lines = run.variants[key], run.curves[key]
             names = {name: scores.get(name) for name in ("criterion", "budget", "variant")}
             names["variant"] = names["variant"] or key
             identity = {"model": run.model, "dataset": run.dataset, "seed": run.seed, **names}
@@ -43,10 +45,12 @@ def training_figure(rows: list[Row]) -> Any:
     budgets = list(dict.fromkeys(str(row["budget"]) for row in rows if row["criterion"]))
     width, height = 0.6 + 3.6 * len(panels), 4.3
     with drawing(width, height) as figure:
-        seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
-        lines = [f"mean loss of the 50 steps before; seed {seeds}; losses compare within a panel alone"]
-        crowded = any(len(curves) > NAMED for curves in panels.values())
-        if crowded and len(budgets) > 1:
+        seeds = ", ".join(map(str, seeds_of(rows)))
+        many = "s" * ("," in seeds)
+        lines = [
+            f"mean loss of the 50 steps before; seed{many} {seeds}; losses compare within a panel alone"
+        ]
+        if len(budgets) > 1 and any(_short({key[:3] for key in curves}) for curves in panels.values()):
             lines.append("the smaller the budget, the more broken the line: " + ", ".join(budgets))
         taken = write_head(
             figure, f"Training: {rows[0]['model']} on {rows[0]['dataset']}", lines, left=0.25
@@ -80,6 +84,11 @@ def _curves(rows: list[Row]) -> dict[tuple[str, str, str, object], list[tuple[fl
     return found
 
 
+def _short(names: set) -> bool:
+    """Whether so many curves share a panel that only their criteria are named."""
+    return len(names) > NAMED
+
+
 def _thinned(steps: list[tuple[float, float]], most: int) -> list[tuple[float, float]]:
     """Every n-th point, the last one always among them."""
     return steps[:: -max(1, -(-len(steps) // max(most, 10)))][::-1]
@@ -90,7 +99,7 @@ def _name_ends(axes: Any, ends: list[tuple[float, str, str, str]]) -> None:
 
     Curves of one name (seeds, or a criterion's budgets where there are many) have one text, at the mean.
     """
-    short = len({full for _, full, _, _ in ends}) > NAMED
+    short = _short({full for _, full, _, _ in ends})
     groups: dict[str, list[tuple[float, str]]] = {}
     for loss, full, criterion, colour in ends:
         groups.setdefault(criterion if short else full, []).append((loss, colour))
