@@ -12,7 +12,7 @@ from matplotlib.text import Text
 from qaprune.errors import InputError
 from qaprune.report.collect import Run, collect
 from qaprune.report.columns import MATRIX_NAMES
-from qaprune.report.figures import ENERGY, chosen, front, plotted_points
+from qaprune.report.figures import ENERGY, chosen, f1_energy_figure, front, plotted_points
 from qaprune.report.gallery import Plate, gallery
 from qaprune.report.marks import Point
 from qaprune.report.matrix_figure import matrix_figure
@@ -78,6 +78,7 @@ def test_without_profile_or_older_files_plates_are_left_out_with_a_reason(tmp_pa
     missing = {name.removeprefix("bert-nq-"): p.reason for name, p in plates.items() if p.figure is None}
     assert set(missing) == {"survived", "matrix", "energy", "training"}
     assert "not profiled" in missing["matrix"]
+    assert "not profiled" in missing["energy"]
     assert "scored before" in missing["survived"]
     assert "no training log" in missing["training"]
     assert "not measured" in words(plates["bert-nq"]), "the pair's own plot is always there"
@@ -254,3 +255,11 @@ def test_a_broken_training_log_is_named(tmp_path: Path):
     (run / "training" / "teacher.jsonl").write_text('{"step": 50, "tokens": 1, "seconds": 1}\n')
     with pytest.raises(InputError, match=r"teacher\.jsonl:1: missing key 'loss'"):
         collect([run], [])
+
+
+def test_a_teacher_whose_energy_is_not_known_is_on_no_axis(tmp_path: Path):
+    rows = build_rows(runs_of(tmp_path, questions=60), 200)
+    unknown = [row | {"energy_j": None} if row["variant"] == "teacher" else row for row in rows]
+    star = [line for line in f1_energy_figure(unknown).axes[0].lines if line.get_marker() == "*"]
+    assert star == []
+    assert [line.get_marker() for line in f1_energy_figure(rows).axes[0].lines].count("*") == 1

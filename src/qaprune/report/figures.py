@@ -174,15 +174,16 @@ def _draw(
     best = chosen(points)
     crowded = len(best) > CROWDED
     drawn = list(best.values()) if crowded else points
-    teacher = _teacher(rows, across)
+    teachers = _teacher(rows, across)
     others = [(entry.speedup, entry.f1) for entry in PUBLISHED] if published else []
     levels = [name for name in LEVELS if _has(rows, name) and not (crowded and name == "no-answer")]
-    _limits(
-        axes, drawn, [*others, (teacher.x, teacher.f1), *((teacher.x, _level(rows, n)) for n in levels)]
-    )
+    others += [point[3:5] for point in teachers]
+    _limits(axes, drawn, others, [_level(rows, name) for name in levels])
     _levels(axes, rows)
-    axes.plot(teacher.x, teacher.f1, marker="*", ms=13, color="black", ls="none", zorder=5)
-    obstacles = [(teacher.x, teacher.f1)] * 5
+    obstacles: list[tuple[float, float]] = []
+    for teacher in teachers:
+        axes.plot(teacher.x, teacher.f1, marker="*", ms=13, color="black", ls="none", zorder=5)
+        obstacles += [(teacher.x, teacher.f1)] * 5
     for point in drawn:
         draw_marker(axes, point, *look[point.criterion])
         obstacles += [(point.x, point.f1)] * 4
@@ -194,7 +195,7 @@ def _draw(
     for level in levels:
         height = _level(rows, level)
         obstacles += _between((axes.get_xlim()[0], height), (axes.get_xlim()[1], height), 80)
-    ahead = front([teacher, *best.values()], across.more_is_better)
+    ahead = front([*teachers, *best.values()], across.more_is_better)
     if len(ahead) > 1:
         axes.plot(*zip(*(point[3:5] for point in ahead), strict=True), **FRONT, zorder=1)
     if crowded:
@@ -211,13 +212,13 @@ def _draw(
     place_labels(axes, labels, pixels, [legend])
 
 
-def _teacher(rows: list[Row], across: Across) -> Point:
-    """The teacher as a point of the front."""
+def _teacher(rows: list[Row], across: Across) -> list[Point]:
+    """The teacher as a point; none where its x was not measured."""
     variant = next(entry for entry in over_seeds(rows) if entry.first["variant"] == "teacher")
-    x = variant.mean(across.column)
-    at = 1.0 if x is None else x
-    f1 = _level(rows, "teacher")
-    return Point("", "", "teacher", at, f1, (at, at), (f1, f1), variant.mean("holdout_f1"))
+    x, f1 = variant.mean(across.column), _level(rows, "teacher")
+    if x is None:
+        return []
+    return [Point("", "", "teacher", x, f1, (x, x), (f1, f1), variant.mean("holdout_f1"))]
 
 
 def _names(best: list[Point], ahead: list[Point], crowded: bool) -> list[tuple[Point, str]]:
@@ -262,8 +263,9 @@ def _published(axes: Any, obstacles: list[tuple[float, float]]) -> list[Label]:
     return labels
 
 
-def _limits(axes: Any, points: list[Point], others: list[tuple[float, float]]) -> None:
-    heights = [value for point in points for value in (*point.f1_span, point.f1)] + [f1 for _, f1 in others]
+def _limits(axes: Any, points: list[Point], others: list[tuple[float, float]], levels: list[float]) -> None:
+    heights = [value for point in points for value in (*point.f1_span, point.f1)] + levels
+    heights += [f1 for _, f1 in others]
     across = [value for point in points for value in (*point.x_span, point.x)] + [x for x, _ in others]
     tall = max(max(heights) - min(heights), 1.0)
     wide = max(max(across) - min(across), 0.1 * max(across))

@@ -113,7 +113,9 @@ def _matrix(stem: str, models: str, group: list[Row], cells: list[Row]) -> Plate
         f"setting there; hatched cells did not run. {_sentence(_devices(cells))}"
     )
     reason = (
-        "" if any(row["speedup"] is not None for row in cells) else _why(group, "", "nothing was timed")
+        ""
+        if any(row["speedup"] is not None for row in cells)
+        else _why(group, "speed", "nothing was timed")
     )
     return _plate(f"{stem}-matrix", f"Speedup matrix: {models}", caption, reason, matrix_figure, cells)
 
@@ -122,7 +124,7 @@ def _energy(stem: str, models: str, group: list[Row]) -> Plate:
     bars = what_bars_are(group, ENERGY)
     caption = f"F1 on dev against energy a question above idle; {bars}. {_sentence(timed_at(group))}"
     measured = bool(plotted_points(group, ENERGY))
-    reason = "" if measured else _why(group, "energy_j: ", "energy was not measured")
+    reason = "" if measured else _why(group, "energy", "energy was not measured")
     return _plate(
         f"{stem}-energy", f"F1 against energy: {models}", caption, reason, f1_energy_figure, group
     )
@@ -137,12 +139,13 @@ def _training(stem: str, models: str, curves: list[Row]) -> Plate:
     return _plate(f"{stem}-training", f"Training: {models}", caption, reason, training_figure, curves)
 
 
-def _why(group: list[Row], column: str, otherwise: str) -> str:
-    """The first reason that the rows give for `column` (as "energy_j: "; empty: any)."""
+def _why(group: list[Row], what: str, otherwise: str) -> str:
+    """The first reason of the rows that names `what` among what it is the reason for."""
     for row in group:
         for reason in str(row["not_measured"] or "").split("; "):
-            if reason and reason.startswith(column):
-                return reason.removeprefix(column)
+            columns, _, why = reason.partition(": ")
+            if what in columns:
+                return why
     return otherwise
 
 
