@@ -20,9 +20,9 @@ VERSIONS = {
     "gate": 3,
     "prune": 3,
     "recover": 4,
-    "evaluate": 2,
+    "evaluate": 3,
     "profile": 4,
-    "report": 3,
+    "report": 4,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -39,21 +40,41 @@ def scores_entry(variant: str, f1: float, **more: object) -> dict:
     return entry | more
 
 
-def variant_table() -> dict[str, tuple[float, float, dict]]:
+SHARES = {
+    ("l0", "h50-f50"): (0.80, 0.875, 0.88, 1.74),
+    ("l0", "h25-f25"): (0.66, 0.84, 0.855, 2.71),
+    ("gain", "h50-f50"): (0.74, 0.85, 0.862, 1.71),
+    ("gain", "h25-f25"): (0.55, 0.80, 0.815, 2.63),
+    ("random", "h50-f50"): (0.60, 0.825, 0.83, 1.76),
+    ("random", "h25-f25"): (0.42, 0.74, 0.75, 2.66),
+    ("first_layers", "h50-f50"): (0.45, 0.81, 0.82, 1.92),
+}
+"""(criterion, budget) -> share of questions right when pruned, retrained and distilled, and the speedup."""
+LAYERS, HEADS, UNITS = 6, 12, 1536
+
+
+def many_points() -> dict[tuple[str, str], tuple[float, float, float, float]]:
+    """Thirty operating points, six criteria at five budgets, as `SHARES`."""
+    criteria = ("l0", "gain", "random", "fisher", "movement", "first_layers")
+    kept = (75, 60, 50, 40, 25)
+    return {
+        (criterion, f"h{share}-f{share}"): (
+            0.88 - (1 + worse / 2) * 0.5 * (1 - share / 100) ** 1.5,
+            0.89 - 0.03 * worse * (1 - share / 100) - 0.25 * (1 - share / 100) ** 2,
+            0.90 - 0.03 * worse * (1 - share / 100) - 0.25 * (1 - share / 100) ** 2,
+            0.95 / (0.15 + 0.85 * share / 100) * (1 + 0.01 * worse),
+        )
+        for worse, criterion in enumerate(criteria)
+        for share in kept
+    }
+
+
+def variant_table(shares: dict = SHARES) -> dict[str, tuple[float, float, dict]]:
     """Variant key -> (share of questions right, speedup or 0 for untimed, identity)."""
     table: dict[str, tuple[float, float, dict]] = {
         "no-answer": (0.34, 0.0, {}),
         "teacher": (0.88, 1.0, {}),
         "teacher+": (0.89, 0.0, {}),
-    }
-    shares = {
-        ("l0", "h50-f50"): (0.80, 0.875, 0.88, 1.74),
-        ("l0", "h25-f25"): (0.66, 0.84, 0.855, 2.71),
-        ("gain", "h50-f50"): (0.74, 0.85, 0.862, 1.71),
-        ("gain", "h25-f25"): (0.55, 0.80, 0.815, 2.63),
-        ("random", "h50-f50"): (0.60, 0.825, 0.83, 1.76),
-        ("random", "h25-f25"): (0.42, 0.74, 0.75, 2.66),
-        ("first_layers", "h50-f50"): (0.45, 0.81, 0.82, 1.92),
     }
     for (criterion, budget), (pruned, retrained, distilled, speed) in shares.items():
         for variant, share in (("pruned", pruned), ("retrained", retrained), ("distilled", distilled)):
@@ -65,46 +86,95 @@ def variant_table() -> dict[str, tuple[float, float, dict]]:
     return table
 
 
-def write_evaluate(folder: Path, model: str, dataset: str, seed: int = 13, questions: int = 400) -> Path:
-    """An `evaluate/<run>/` folder; paragraphs of four questions."""
+def widths(budget: str | None, random: np.random.Generator) -> dict[str, list[int]]:
+    """heads_per_layer and ff_per_layer of one point; all without a budget."""
+    kept = int(budget.partition("-f")[2]) / 100 if budget else 1.0
+    uneven = random.permutation(np.linspace(-0.3, 0.3, LAYERS)) * (1 - kept)
+    shares = np.clip(kept + uneven, 0, 1)
+    return {
+        "heads_per_layer": [round(HEADS * share) for share in shares],
+        "ff_per_layer": [round(UNITS * share) for share in shares],
+    }
+
+
+def write_evaluate(
+    folder: Path,
+    model: str,
+    dataset: str,
+    seed: int = 13,
+    questions: int = 400,
+    shares: dict = SHARES,
+    older: bool = False,
+) -> Path:
+    """An `evaluate/<run>/` folder; paragraphs of four questions.
+
+    `older`: as before widths, training logs and sums of long answers were kept.
+    """
     run = folder / "evaluate" / f"{model}-{dataset}-s{seed}"
-    run.mkdir(parents=True)
+    (run / "training").mkdir(parents=True)
     random = np.random.default_rng(seed)
     luck = random.random(questions)
     nq = dataset == "nq"
+    counts = ("tp", "n_pred", "n_gold", *(() if older else ("long_tp", "long_n_pred", "long_n_gold")))
     variants = {}
     with open_text(run / "questions.csv.gz", "w") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(
-            ["variant", "id", "group", *(("tp", "n_pred", "n_gold") if nq else ("em", "f1", "has_answer"))]
-        )
-        table = variant_table()
+        writer.writerow(["variant", "id", "group", *(counts if nq else ("em", "f1", "has_answer"))])
+        table = variant_table(shares)
         if nq:
             table["longest_candidate"] = (0.0, 0.0, {})
         for key, (share, _, identity) in table.items():
+            own = np.random.default_rng(len(variants))
             right = (luck + 0.08 * random.standard_normal(questions) < share).astype(int)
             for number, good in enumerate(right):
-                tail = (good, 1, 1) if nq else (good, good, int(number % 3 > 0))
-                writer.writerow([key, f"q{number}", f"p{number // 4}", *tail])
+                tail = (good, 1, 1, good * (number % 2), 1, 1) if nq else (good, good, int(number % 3 > 0))
+                writer.writerow([key, f"q{number}", f"p{number // 4}", *tail[: len(counts)]])
             variants[key] = scores_entry(**({"variant": key} | identity), f1=100 * float(right.mean()))
             if nq:
-                long = {"long_f1": 100 * share / 2, "long_f1_best": 100 * share / 2 + 1}
-                variants[key] |= long | {"hasans_f1": None, "em": None}
+                long = 100 * float(right[1::2].sum()) / questions
+                variants[key] |= {"long_f1": long, "long_f1_best": long + 1, "hasans_f1": None, "em": None}
+            if key not in ("no-answer", "longest_candidate") and not older:
+                variants[key] |= widths(identity.get("budget"), own)
+            if identity.get("variant") in ("retrained", "distilled") or key.startswith("teacher"):
+                write_curve(run / "training" / f"{key.replace('/', '.')}.jsonl", 4 * (1 - share), own)
+    if older:
+        shutil.rmtree(run / "training")
     header = {"model": model, "dataset": dataset, "seed": seed}
     (run / "scores.json").write_text(json.dumps({"run": header, "variants": variants}))
     return run
 
 
+def write_curve(path: Path, end: float, random: np.random.Generator) -> None:
+    """A training log whose loss falls towards `end`."""
+    lines = (
+        {
+            "step": 50 * number,
+            "loss": round(end + 4 * 0.75**number + 0.05 * random.random(), 5),
+            "tokens": 200_000 * number,
+            "seconds": 20.0 * number,
+        }
+        for number in range(1, 21)
+    )
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
 def write_profile(
-    folder: Path, run: str, rounds: int = 40, seed: int = 1, settings: tuple[tuple[str, float], ...] = ()
+    folder: Path,
+    run: str,
+    rounds: int = 40,
+    seed: int = 1,
+    settings: tuple[tuple[str, float], ...] = (),
+    shares: dict = SHARES,
+    teacher_joules: float | None = None,
 ) -> Path:
     """A `profile/<run>/` folder, 8 x 128 on a CPU. `settings`: attention backends, each with its factor on
-    every time; eager alone where none is given.
+    every time; eager alone where none is given. `teacher_joules`: what a question costs the teacher, where
+    energy was measured.
     """
     path = folder / "profile" / run
     path.mkdir(parents=True)
     random = np.random.default_rng(seed)
-    timed = {key: speed for key, (_, speed, _) in variant_table().items() if speed}
+    timed = {key: speed for key, (_, speed, _) in variant_table(shares).items() if speed}
     settings = settings or (("eager", 1.0),)
     passes, questions = [], []
     for number in range(rounds):
@@ -133,8 +203,8 @@ def write_profile(
             "threads": 2,
             "windows_per_question": 1.25,
             "peak_memory_mb": None,
-            "energy_j": None,
-            "energy_reason": "no GPU: timed on the CPU",
+            "energy_j": teacher_joules / timed[key] ** 0.9 if teacher_joules else None,
+            "energy_reason": None if teacher_joules else "no GPU: timed on the CPU",
             "peak_memory_reason": "not counted on a CPU",
             "warmup_rounds": 5,
             "warmup_cv_percent": 0.8,

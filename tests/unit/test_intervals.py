@@ -7,6 +7,7 @@ import pytest
 
 from qaprune.errors import InputError
 from qaprune.report.intervals import (
+    _row_medians,
     bootstrap_f1,
     group_sums,
     paired_ratios,
@@ -88,6 +89,21 @@ def test_speedup_is_paired_by_round_so_drift_cancels():
     assert low <= ratio <= high
     assert ratio == pytest.approx(0.5, rel=0.02)
     assert high - low < 0.02
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 40])
+def test_medians_of_rows_are_numpy_s_to_the_last_bit(count: int):
+    values = np.random.default_rng(11).random((50, count))
+    assert np.array_equal(_row_medians(values), np.median(values, axis=1))
+
+
+def test_a_denominator_that_differs_by_variant_is_each_one_s_own():
+    """NQ variants predict for different questions: sharing a denominator would be quick and wrong."""
+    one, two = np.array([1.0, 1.0]), np.array([1.0, 0.0])
+    sums = group_sums(["a", "a", "b", "b"], ["p", "q"] * 2, np.ones(4), np.concatenate([one, 2 * two + 1]))
+    samples = bootstrap_f1(sums, 200)
+    alone = bootstrap_f1(group_sums(["b", "b"], ["p", "q"], np.ones(2), 2 * two + 1), 200)
+    assert np.array_equal(samples[1], alone[0])
 
 
 def test_rounds_that_lack_a_side_do_not_count():

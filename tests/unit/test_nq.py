@@ -28,6 +28,7 @@ from qaprune.evaluate.holdout import nq_thresholds
 from qaprune.evaluate.nq_answers import longest_candidates, predicted
 from qaprune.evaluate.nq_files import write_predictions
 from qaprune.evaluate.predictions import predict_spans
+from qaprune.evaluate.stage import QUESTION_COLUMNS, NqGold
 
 TEXT = "The old mill of Árnes was built by Jon Stefánsson in 1,874 near a river; it burned twice (see map)."
 
@@ -301,6 +302,22 @@ def test_long_answers_have_a_threshold_of_their_own(answered):
     fitted = nq_thresholds(examples, changed)
     assert -3 < fitted["threshold"] < 1
     assert fitted["long_threshold"] > 2
+
+
+def test_the_counts_of_a_question_give_the_figures_of_the_row(answered, tmp_path):
+    """Short and long answers, each at a threshold of its own that drops some: what intervals come from."""
+    examples, spans = answered
+    lines = [{"example_id": e.id, "annotations": [e.annotations[0]] * 2} for e in examples]
+    (tmp_path / "gold.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    odds = np.linspace(-3, 3, 10)
+    changed = type(spans)(spans.ids, spans.start, spans.end, spans.texts, -odds, np.zeros(10), spans.types)
+    gold = NqGold(tmp_path / "gold.jsonl", examples)
+    row, counts = gold.score(changed, {"threshold": -1.0, "long_threshold": 2.0})
+    assert counts.shape == (10, len(QUESTION_COLUMNS["nq"]) - 3)
+    for column, (tp, predictions, golds) in zip(("f1", "long_f1"), np.split(counts.sum(0), 2), strict=True):
+        assert 0 < row[column] < 100
+        assert row[column] == pytest.approx(100 * 2 * tp / (predictions + golds))
+    assert row["f1"] != row["long_f1"]
 
 
 def test_a_page_without_a_word_piece_still_has_a_score_that_json_can_hold(encoder, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,13 @@ from qaprune.train.predict import predict_logits
 Row = dict[str, Any]
 QUESTION_COLUMNS = {
     "squad2": ("variant", "id", "group", "em", "f1", "has_answer"),
-    "nq": ("variant", "id", "group", "tp", "n_pred", "n_gold"),
+    "nq": (
+        *("variant", "id", "group", "tp", "n_pred", "n_gold"),
+        *("long_tp", "long_n_pred", "long_n_gold"),
+    ),
 }
+TRAINING_LOG = "train.jsonl"
+"""What training leaves beside a checkpoint: a line every 50 steps."""
 
 
 class Squad2Gold:
@@ -71,7 +77,8 @@ class NqGold:
         self.examples = examples
 
     def score(self, spans: Predictions, thresholds: Row) -> tuple[Row, np.ndarray]:
-        """The row's figures in per cent, and per question [questions, 3]: tp, n_pred, n_gold (short).
+        """The row's figures in per cent, and per question [questions, 6]: tp, n_pred, n_gold of the short
+        answer, then of the long one.
 
         `thresholds` has the checkpoint's `threshold` and, for long answers, `long_threshold`.
         """
@@ -84,15 +91,15 @@ class NqGold:
 
     def _score(self, found: dict[str, nq_files.Prediction], thresholds: Row) -> tuple[Row, np.ndarray]:
         scores = nq.score_questions({identity: self.labels[identity] for identity in found}, found)
-        short = scores.short
-        kept = short.has_pred & (-short.score <= thresholds["threshold"])
-        row = {
-            "f1": 100 * nq.f1_at(short, thresholds["threshold"]),
-            "f1_best": 100 * nq.best(nq.rank(short)).f1,
-            "long_f1": 100 * nq.f1_at(scores.long, thresholds["long_threshold"]),
-            "long_f1_best": 100 * nq.best(nq.rank(scores.long)).f1,
-        }
-        return row, np.stack([short.is_correct & kept, kept, short.has_gold], 1).astype(float)
+        row: Row = {}
+        per_question = []
+        for prefix, side in (("", scores.short), ("long_", scores.long)):
+            threshold = thresholds[f"{prefix}threshold"]
+            row[f"{prefix}f1"] = 100 * nq.f1_at(side, threshold)
+            row[f"{prefix}f1_best"] = 100 * nq.best(nq.rank(side)).f1
+            kept = side.has_pred & (-side.score <= threshold)
+            per_question += [side.is_correct & kept, kept, side.has_gold]
+        return row, np.stack(per_question, 1).astype(float)
 
     def save(self, path: Path, spans: Predictions) -> None:
         """Write the predictions as the official script reads them."""
@@ -103,7 +110,7 @@ class NqGold:
 def evaluate(
     spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Predict with every variant, score on dev, and keep predictions and per-question scores."""
+    """Predict with every variant, score on dev; keep predictions, per-question scores and training logs."""
     compute = start(spec["compute"], spec["run"]["seed"])
     dev = load_features(inputs["features"] / "dev.safetensors")
     examples = list(read_examples(inputs["dev"]))
@@ -117,7 +124,8 @@ def evaluate(
         "length": spec["length"],
         "windows_per_question": round(head.windows / sample, 4),
     }
-    (out / "predictions").mkdir()
+    for name in ("predictions", "training"):
+        (out / name).mkdir()
     rows: dict[str, Row] = {}
     with open_text(out / "questions.csv.gz", "w") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -138,6 +146,8 @@ def evaluate(
             spans = predict_spans(features, contexts, logits, spec["max_answer_tokens"])
             name = key.replace("/", ".")
             save_predictions(out / "predictions" / f"{name}.jsonl.gz", spans)
+            if (folder / TRAINING_LOG).is_file():
+                shutil.copyfile(folder / TRAINING_LOG, out / "training" / f"{name}.jsonl")
             if isinstance(gold, NqGold):
                 gold.save(out / "predictions" / f"{name}.official.json.gz", spans)
             row, per_question = gold.score(_first(spans, sample), variant)
@@ -149,6 +159,7 @@ def evaluate(
                 | row
                 | {f"{name}_full": value for name, value in full.items()}
                 | {"params": parameters(model), "flops": encoder_flops(shape, spec["length"])}
+                | {"heads_per_layer": list(shape.heads), "ff_per_layer": list(shape.ff)}
                 | kept_shares(shape, model.config.to_dict())
             )
             _write_questions(writer, key, head, per_question)

@@ -46,7 +46,8 @@ COLUMNS = tuple(
         (
             "delta_f1",
             "points",
-            "f1 minus that of the better of teacher and teacher+ (better on the hold-out)",
+            "f1 minus that of teacher or teacher+, whichever has the higher F1 on the hold-out; where its "
+            "interval holds 0, no difference is shown",
         ),
         ("margin_share", "%", "the loss as a share of that teacher's margin over no-answer"),
         ("params", "", "parameters, embeddings included"),
@@ -94,6 +95,8 @@ COLUMNS = tuple(
         ("gate_tokens", "tokens", "tokens of gate_passes; part of train_tokens"),
         ("delta_f1_low", "points", "lower end of delta_f1's 95 % interval (the same resamples for both)"),
         ("delta_f1_high", "points", "upper end of that interval"),
+        ("long_f1_low", "points", "NQ: lower end of long_f1's 95 % interval (the same resamples)"),
+        ("long_f1_high", "points", "upper end of that interval"),
         ("latency_p90_ms", "ms a batch", "90th percentile of the forward passes"),
         ("latency_p99_ms", "ms a batch", "99th percentile of the forward passes"),
         ("rounds", "", "timed rounds behind the latency"),

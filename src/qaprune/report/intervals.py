@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,21 +34,35 @@ class GroupSums:
         return _ratio(self.numerator.sum(axis=1), self.denominator.sum(axis=1))
 
 
+class Placed(NamedTuple):
+    """A column of words: the distinct ones, sorted, and the place of each line's among them."""
+
+    words: tuple[str, ...]
+    places: np.ndarray
+
+
+def placed(words: list[str]) -> Placed:
+    """The column as places; no array of text is made."""
+    distinct = tuple(sorted(set(words)))
+    place = {word: index for index, word in enumerate(distinct)}
+    return Placed(distinct, np.fromiter(map(place.__getitem__, words), np.int64, len(words)))
+
+
 def group_sums(
     variants: list[str], groups: list[str], numerator: np.ndarray, denominator: np.ndarray
 ) -> GroupSums:
     """Sum per-question values (parallel sequences) into (variant, group) cells; both axes sorted."""
-    names, row = np.unique(np.asarray(variants), return_inverse=True)
-    labels, column = np.unique(np.asarray(groups), return_inverse=True)
-    cell = row * len(labels) + column
-    shape = (len(names), len(labels))
-    size = len(names) * len(labels)
-    return GroupSums(
-        tuple(str(name) for name in names),
-        tuple(str(label) for label in labels),
-        np.bincount(cell, weights=numerator, minlength=size).reshape(shape),
-        np.bincount(cell, weights=denominator, minlength=size).reshape(shape),
+    return sums_of(placed(variants), placed(groups), numerator, denominator)
+
+
+def sums_of(variants: Placed, groups: Placed, numerator: np.ndarray, denominator: np.ndarray) -> GroupSums:
+    """The same of columns whose words have their places already."""
+    shape = (len(variants.words), len(groups.words))
+    cell = variants.places * shape[1] + groups.places
+    parts = (
+        np.bincount(cell, values, shape[0] * shape[1]).reshape(shape) for values in (numerator, denominator)
     )
+    return GroupSums(variants.words, groups.words, *parts)
 
 
 def bootstrap_f1(sums: GroupSums, resamples: int = RESAMPLES, seed: int = 0) -> np.ndarray:
@@ -54,8 +70,11 @@ def bootstrap_f1(sums: GroupSums, resamples: int = RESAMPLES, seed: int = 0) -> 
 
     All variants see the same resamples, so that differences between rows are paired.
     """
+    denominator = sums.denominator
+    if (denominator == denominator[:1]).all():  # the number of questions, the same for all
+        denominator = denominator[:1]
     parts = [
-        _ratio(counts @ sums.numerator.T, counts @ sums.denominator.T)
+        _ratio(counts @ sums.numerator.T, counts @ denominator.T)
         for counts in _resampled_counts(sums.numerator.shape[1], resamples, seed)
     ]
     return np.concatenate(parts).T
@@ -97,9 +116,14 @@ def speedup_interval(
     """Median of the rounds' paired ratios, and its interval when rounds are resampled."""
     if not len(ratios):
         raise InputError("bootstrap: no round timed both the teacher and this variant")
-    drawn = np.random.default_rng(seed).integers(len(ratios), size=(resamples, len(ratios)))
-    low, high = percentile_interval(np.median(ratios[drawn], axis=1), level)
+    low, high = percentile_interval(_row_medians(ratios[_drawn(len(ratios), resamples, seed)]), level)
     return float(np.median(ratios)), low, high
+
+
+@lru_cache(maxsize=4)
+def _drawn(count: int, resamples: int, seed: int) -> np.ndarray:
+    """Rounds that each resample drew, shape (resamples, count): the same for all of as many rounds."""
+    return np.random.default_rng(seed).integers(count, size=(resamples, count))
 
 
 def ratio_of_medians(
@@ -133,4 +157,11 @@ def _block_medians(values: np.ndarray, resamples: int, generator: np.random.Gene
     length = round(math.sqrt(count))
     starts = generator.integers(count, size=(resamples, -(-count // length), 1))
     drawn = (starts + np.arange(length)).reshape(resamples, -1)[:, :count] % count
-    return np.median(values[drawn], axis=1)
+    return _row_medians(values[drawn])
+
+
+def _row_medians(values: np.ndarray) -> np.ndarray:
+    """As `np.median(values, axis=1)`, bit for bit; sorting short rows whole is ten times as fast."""
+    ranked = np.sort(values, axis=1)
+    middle = values.shape[1] // 2
+    return ranked[:, middle] if values.shape[1] % 2 else (ranked[:, middle - 1] + ranked[:, middle]) / 2

@@ -6,86 +6,68 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qaprune.report.style import GREY
+from qaprune.report.style import GREY, PALE, SMALL
 
-LEGEND_PLACES = tuple((side, height) for height in (0.45, 0.25, 0.65) for side in ("left", "right"))
+LEGEND_PLACES = tuple(
+    (side, height)
+    for height in sorted((step / 20 for step in range(3, 18)), key=lambda height: abs(height - 0.45))
+    for side in ("left", "right")
+)
 """Sides and heights (shares of the axes) to try, the best first."""
 
+FRONT = {"color": PALE, "lw": 5, "alpha": 0.6, "solid_capstyle": "round"}
+"""The broad band along a Pareto front."""
 SIZES = {"pruned": 5.0, "retrained": 7.5, "distilled": 8.5}
 
 
 class Point(NamedTuple):
-    """One marker: `f1_span` and `speedup_span` are the ends of its bars."""
+    """One marker: x and F1, and the ends of their bars (equal where there is no interval)."""
 
     criterion: str
     budget: str
-    seed: object
     variant: str
-    speedup: float
+    x: float
     f1: float
-    speedup_span: tuple[float, float]
+    x_span: tuple[float, float]
     f1_span: tuple[float, float]
-    holdout_f1: float
+    holdout_f1: float | None
 
 
-def spans(point: Point) -> tuple[list[list[float]], list[list[float]]]:
-    """Lengths of the error bars to the left and right, and below and above, as matplotlib wants them."""
-    x, y = point.speedup_span, point.f1_span
-    across = [[max(point.speedup - x[0], 0.0)], [max(x[1] - point.speedup, 0.0)]]
-    along = [[max(point.f1 - y[0], 0.0)], [max(y[1] - point.f1, 0.0)]]
-    return across, along
+def spans(point: Point) -> tuple[list[list[float]] | None, list[list[float]]]:
+    """Lengths of the error bars to the left and right (None: no bar), and below and above."""
+    left, right = point.x_span
+    across = [[max(point.x - left, 0.0)], [max(right - point.x, 0.0)]] if left < right else None
+    low, high = point.f1_span
+    return across, [[max(point.f1 - low, 0.0)], [max(high - point.f1, 0.0)]]
 
 
 def draw_marker(axes: Any, point: Point, colour: str, marker: str) -> None:
     """Pruned: small and hollow. Retrained: half filled. Distilled: full."""
-    size = SIZES.get(point.variant, 7.0)
     across, along = spans(point)
-    axes.errorbar(
-        point.speedup,
-        point.f1,
-        xerr=across,
-        yerr=along,
-        fmt="none",
-        ecolor=colour,
-        elinewidth=0.9,
-        capsize=2,
-        alpha=0.75,
-        zorder=3,
-    )
-    fill = {"pruned": "none", "retrained": "left"}.get(point.variant, "full")
-    if fill == "none":
-        axes.plot(
-            point.speedup,
-            point.f1,
-            marker=marker,
-            ms=size,
-            mfc="white",
-            mec=colour,
-            mew=1.3,
-            ls="none",
-            zorder=4,
-        )
-        return
-    axes.plot(
-        point.speedup,
-        point.f1,
-        marker=marker,
-        ms=size,
-        color=colour,
-        mec=colour,
-        mew=1.2,
-        fillstyle=fill,
-        markerfacecoloralt="white",
-        ls="none",
-        zorder=5,
-    )
+    bars = {"fmt": "none", "ecolor": colour, "elinewidth": 0.9, "capsize": 2, "alpha": 0.75}
+    axes.errorbar(point.x, point.f1, xerr=across, yerr=along, zorder=3, **bars)
+    style = marker_style(point.variant, colour, marker)
+    axes.plot(point.x, point.f1, **style, zorder=4 if point.variant == "pruned" else 5)
 
 
-def draw_arrow(axes: Any, start: Point, end: Point, colour: str) -> None:
+def marker_style(variant: str, colour: str, marker: str) -> dict[str, Any]:
+    """How a variant's marker is filled, as options of `plot`."""
+    style = {"marker": marker, "ls": "none", "ms": SIZES.get(variant, 7.0), "mec": colour, "mew": 1.2}
+    if variant == "pruned":
+        return style | {"mfc": "white"}
+    return style | {
+        "color": colour,
+        "fillstyle": "left" if variant == "retrained" else "full",
+        "markerfacecoloralt": "white",
+    }
+
+
+def draw_arrow(axes: Any, start: tuple[float, float], end: tuple[float, float], colour: str) -> None:
+    """A thin arrow between two markers, in data units."""
     axes.annotate(
         "",
-        (end.speedup, end.f1),
-        xytext=(start.speedup, start.f1),
+        end,
+        xytext=start,
         zorder=2,
         arrowprops={
             "arrowstyle": "-|>",
@@ -99,26 +81,43 @@ def draw_arrow(axes: Any, start: Point, end: Point, colour: str) -> None:
     )
 
 
+def draw_fills(where: Any, variants: set[str], **place: Any) -> None:
+    """A legend of what the fill of a marker means; `where` is a figure or axes, `place` options of its
+    `legend`."""
+    shown = _fills(variants)
+    where.legend(
+        shown.values(),
+        shown.keys(),
+        frameon=False,
+        fontsize=SMALL,
+        handletextpad=0.3,
+        columnspacing=1,
+        **place,
+    )
+
+
+def _fills(variants: set[str]) -> dict[str, Any]:
+    from matplotlib.lines import Line2D
+
+    return {name: Line2D([], [], **marker_style(name, GREY, "o")) for name in SIZES if name in variants}
+
+
 def draw_legend(
-    figure: Any, axes: Any, variants: set[str], published: bool, pixels: np.ndarray
+    figure: Any, axes: Any, variants: set[str], published: bool, front: bool, pixels: np.ndarray
 ) -> np.ndarray:
-    """The only legend: what the fill of a marker means, where it covers the fewest of the `pixels`.
+    """The only legend: fills, hollow grey, the band. It stands where it covers the fewest of the `pixels`.
 
     Returns its rectangle in pixels (x0, y0, x1, y1).
     """
     from matplotlib.lines import Line2D
 
-    common = {"marker": "o", "ls": "none", "color": GREY, "mec": GREY, "markerfacecoloralt": "white"}
-    entries = {
-        "pruned": Line2D([], [], **(common | {"mfc": "white"}), ms=5),
-        "retrained": Line2D([], [], **common, ms=7, fillstyle="left"),
-        "distilled": Line2D([], [], **common, ms=8),
-    }
-    shown = {name: handle for name, handle in entries.items() if name in variants}
+    shown = _fills(variants)
     if published:
         shown["published (hardware not stated\nunless it is named)"] = Line2D(
             [], [], marker="p", ls="none", mfc="white", mec=GREY, ms=6
         )
+    if front:
+        shown["Pareto front, chosen\non the hold-out"] = Line2D([], [], **FRONT)
     renderer = figure.canvas.get_renderer()
 
     def at(place: tuple[str, float]) -> Any:
@@ -128,7 +127,7 @@ def draw_legend(
             loc=f"center {place[0]}",
             bbox_to_anchor=(0.01 if place[0] == "left" else 0.99, place[1]),
             frameon=False,
-            fontsize=8.5,
+            fontsize=SMALL,
             handletextpad=0.3,
             labelspacing=0.3,
         )

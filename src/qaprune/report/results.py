@@ -50,7 +50,7 @@ def read_results(folder: Path) -> Results:
     for run in rows:
         evaluate, profile = folder / "evaluate" / run, folder / "profile" / run
         if evaluate.is_dir():
-            sums[run], _ = read_questions(evaluate / "questions.csv.gz")
+            sums[run] = read_questions(evaluate / "questions.csv.gz").sums
             _check_same_scores(path, run, rows[run], sums[run])
         if profile.is_dir():
             timings[run] = read_timings(profile)

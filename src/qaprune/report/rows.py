@@ -11,7 +11,7 @@ import numpy as np
 from qaprune.errors import InputError
 from qaprune.report.collect import Run
 from qaprune.report.columns import MATRIX_NAMES, NAMES, SCHEMA_VERSION, Row
-from qaprune.report.intervals import RESAMPLES, bootstrap_f1, percentile_interval
+from qaprune.report.intervals import RESAMPLES, GroupSums, bootstrap_f1, percentile_interval
 from qaprune.report.published import published_speedup
 from qaprune.report.speed import headline_columns, speed_columns
 from qaprune.report.style import KNOWN
@@ -36,6 +36,7 @@ COPIED = (
 )
 """Columns that `evaluate` hands through from the stages before it."""
 STEPS = ("pruned", "retrained", "distilled")
+NO_LONG_SUMS = "interval of long_f1: scored before long answers were kept a question; run evaluate again"
 BLIND = ("no-answer", "longest_candidate")
 """Rows that read no question: nothing of them is timed."""
 FIXED_VARIANTS = (*BLIND, "teacher", "teacher+")
@@ -51,12 +52,10 @@ def build_rows(runs: list[Run], resamples: int = RESAMPLES, seed: int = 0) -> li
 
 def run_rows(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
     """The rows of one run."""
-    samples = {}
-    if run.sums is not None:
-        samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums, resamples, seed), strict=True))
+    samples, long = (_resampled(sums, resamples, seed) for sums in (run.sums, run.long_sums))
     reference = better_teacher(run.variants)
     rows = []
-    for key in sorted(run.variants, key=lambda key: _place(key, run.variants[key])):
+    for key in sorted(run.variants, key=lambda key: place_of(key, run.variants[key])):
         scores = run.variants[key]
         row: Row = dict.fromkeys(NAMES) | _identity(run, key)
         row |= {name: scores.get(name) for name in COPIED}
@@ -69,11 +68,22 @@ def run_rows(run: Run, resamples: int = RESAMPLES, seed: int = 0) -> list[Row]:
             measured = headline_columns(run.timings, key, windows, resamples, seed)
             row |= {name: value for name, value in measured.items() if name in row}
             row["speedup_published"] = published_speedup(row)
+        if key in long:
+            row["long_f1_low"], row["long_f1_high"] = percentile_interval(long[key])
+        elif row["long_f1"] is not None and key not in BLIND:
+            row["not_measured"] = "; ".join(filter(None, (row["not_measured"], NO_LONG_SUMS)))
         rows.append(row)
     return rows
 
 
-def _place(key: str, scores: dict) -> tuple:
+def _resampled(sums: GroupSums | None, resamples: int, seed: int) -> dict[str, np.ndarray]:
+    """Variant -> its F1 in every resample; empty without sums."""
+    if sums is None:
+        return {}
+    return dict(zip(sums.variants, bootstrap_f1(sums, resamples, seed), strict=True))
+
+
+def place_of(key: str, scores: dict) -> tuple:
     """Where a row stands: fixed variants first, then criterion by criterion, from much kept to little."""
     if key in FIXED_VARIANTS:
         return (0, FIXED_VARIANTS.index(key))

@@ -6,24 +6,21 @@ from typing import Any
 
 from qaprune.report.columns import Row
 from qaprune.report.rows import timed_at
-from qaprune.report.style import COLOURS, GREY, PARAMETERS
+from qaprune.report.style import COLOURS, GREY, drawing, write_head
 
 
 def speed_figure(rows: list[Row]) -> Any:
     """One line a cut: the measured speedup with its interval, the paper's as a hollow marker."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    with matplotlib.rc_context(PARAMETERS):
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-
-        shown = [row for row in rows if row["criterion"]]
-        figure = Figure(figsize=(8.2, 2.1 + 0.42 * len(shown)), layout=None)
-        FigureCanvasAgg(figure)
+    shown = [row for row in rows if row["criterion"]]
+    with drawing(8.2, 2.1 + 0.42 * len(shown)) as figure:
+        lines = (
+            timed_at(rows),
+            "published per cents kept, spread evenly over the layers; packed windows; "
+            "bars: 95 % bootstrap intervals",
+        )
+        taken = write_head(figure, f"{rows[0]['model']}, untrained: speed alone", lines, left=0.25)
         height = figure.get_size_inches()[1]
-        axes = figure.add_axes((0.15, 0.62 / height, 0.80, 1 - 1.55 / height))
-        _titles(figure, rows, height)
+        axes = figure.add_axes((0.15, 0.62 / height, 0.80, 1 - (0.72 + taken) / height))
         for place, row in enumerate(shown):
             _draw_row(axes, len(shown) - 1 - place, row)
         axes.set_yticks(range(len(shown)), [_name(row) for row in reversed(shown)])
@@ -33,23 +30,6 @@ def speed_figure(rows: list[Row]) -> Any:
         axes.set_xlabel("speedup over the teacher (x)")
         axes.legend(loc="upper right", frameon=False, fontsize=8.5) if shown else None
     return figure
-
-
-def _titles(figure: Any, rows: list[Row], height: float) -> None:
-    lines = (
-        (f"{rows[0]['model']}, untrained: speed alone", 13, "bold", "black"),
-        (timed_at(rows), 8.5, "normal", GREY),
-        (
-            "published per cents kept, spread evenly over the layers; packed windows; "
-            "bars: 95 % bootstrap intervals",
-            8.5,
-            "normal",
-            GREY,
-        ),
-    )
-    for number, (text, size, weight, colour) in enumerate(lines):
-        at = 1 - (0.32 + 0.22 * number) / height
-        figure.text(0.03, at, text, fontsize=size, weight=weight, color=colour)
 
 
 def _name(row: Row) -> str:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
 from qaprune.report.collect import check_one_machine, collect
-from qaprune.report.columns import Row
-from qaprune.report.figures import f1_speedup_figure
+from qaprune.report.gallery import Plate, gallery
 from qaprune.report.intervals import RESAMPLES
+from qaprune.report.latex import points_tex
+from qaprune.report.macros import macros_tex
 from qaprune.report.page.build import Figure, build_page
 from qaprune.report.provenance import provenance
-from qaprune.report.rows import build_rows, matrix_rows, pairs, untrained
-from qaprune.report.speed_figure import speed_figure
-from qaprune.report.style import save
+from qaprune.report.rows import build_rows, matrix_rows
+from qaprune.report.style import KINDS, save
 from qaprune.report.tables import matrix_csv, points_csv, points_markdown
 from qaprune.report.terminal import terminal_text
 
@@ -23,8 +23,15 @@ TERMINAL = "points.txt"
 PAGE = "report.html"
 
 
-def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Path) -> str:
-    """Write report.html, tables/points.csv, .md and .txt, matrix.csv, plots/<model>-<dataset>.png and .svg.
+def build_report(
+    spec: dict,
+    evaluate: list[Path],
+    profile: list[Path],
+    out: Path,
+    log: Callable[[str], None] = lambda line: None,
+) -> str:
+    """Write report.html, tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv) and the plates of
+    `gallery` under plots/.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds
@@ -45,8 +52,10 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     (tables / "points.csv").write_text(points_csv(rows), encoding="utf-8")
     matrix = matrix_rows(runs, resamples, spec.get("seed", 0))
     (tables / "matrix.csv").write_text(matrix_csv(matrix), encoding="utf-8")
+    (tables / "points.tex").write_text(points_tex(rows), encoding="ascii")
+    (tables / "macros.tex").write_text(macros_tex(rows), encoding="ascii")
     (tables / "points.md").write_text(points_markdown(rows, published), encoding="utf-8")
-    figures = list(_plots(rows, published, plots))
+    figures = [_saved(plate, plots, log) for plate in gallery(runs, rows, matrix, published)]
     results = (evaluate or profile)[0].parent.parent
     name = spec.get("name", results.name)
     origin = provenance(results, name, runs, rows)
@@ -57,21 +66,25 @@ def build_report(spec: dict, evaluate: list[Path], profile: list[Path], out: Pat
     return text
 
 
-def _plots(rows: list[Row], published: bool, folder: Path) -> Iterator[Figure]:
-    """Save the plot of each pair, and hand it on to the page."""
-    for (model, dataset), group in pairs(rows).items():
-        name, alone = f"{model}-{dataset}", untrained(group)
-        save(speed_figure(group) if alone else f1_speedup_figure(group, published), folder / name)
-        title = f"{'Speedup' if alone else 'F1 against speedup'}, {model} on {dataset}."
-        caption = "Each timed row with its intervals" + ("; hollow grey: published." if published else ".")
-        yield Figure(name, title, caption, (folder / f"{name}.svg").read_text(encoding="utf-8"))
+def _saved(plate: Plate, folder: Path, log: Callable[[str], None]) -> Figure:
+    """Save a plate's figure, and hand it on to the page; one that is missing says why."""
+    path = folder / plate.name
+    if plate.figure is None:
+        log(f"  no plot {plate.name}: {plate.reason}")
+        for kind in KINDS:  # one from an earlier report would tell of other rows
+            path.with_name(f"{plate.name}.{kind}").unlink(missing_ok=True)
+        return Figure(plate.name, plate.title, plate.caption, None, plate.reason)
+    save(plate.figure, path)
+    drawn = path.with_name(f"{plate.name}.svg").read_text(encoding="utf-8")
+    return Figure(plate.name, plate.title, plate.caption, drawn)
 
 
 def report(
     spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Callable[[str], None]
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The stage as the command line calls it: `inputs` holds the `evaluate` and `profile` folders."""
-    build_report(spec, inputs["evaluate"], inputs["profile"], out)
-    plots = len(list((out / "plots").glob("*.png")))
+    build_report(spec, inputs["evaluate"], inputs["profile"], out, log)
+    plots = sorted(path.stem for path in (out / "plots").glob("*.svg"))
     runs = len(inputs["evaluate"] or inputs["profile"])
-    return {"summary": f"{PAGE} and tables/points.csv of {runs} runs, {plots} plots"}
+    summary = f"{PAGE} and tables/points.csv of {runs} runs, {len(plots)} plots"
+    return {"summary": summary, "plots": plots}

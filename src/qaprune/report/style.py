@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,10 @@ KNOWN = (
 )
 GREY = "#5f5f5f"
 PALE = "#bdbdbd"
+SMALL = 8.5
+"""Points of the small print and of direct labels."""
+LETTERS_AN_INCH = 15.5
+"""How many letters of the small print fit into an inch."""
 PARAMETERS = {
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
@@ -31,6 +38,40 @@ PARAMETERS = {
 }
 
 
+KINDS: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""File types of a figure, and what matplotlib would write into them that changes from run to run."""
+
+
+@contextmanager
+def drawing(width: float, height: float) -> Iterator[Any]:
+    """A new figure of that size in inches, drawn in this look; no window, no state left behind."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    with matplotlib.rc_context(PARAMETERS):
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height), layout=None)
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def write_head(figure: Any, title: str, lines: Iterable[str], left: float = 0.7) -> float:
+    """A bold title and grey lines below it, `left` inches from the edge, wrapped to the figure's width.
+
+    Returns how many inches they take from the top.
+    """
+    width, height = figure.get_size_inches()
+    figure.text(left / width, 1 - 0.29 / height, title, fontsize=13, weight="bold")
+    at = 0.48
+    letters = int((width - left) * LETTERS_AN_INCH)
+    for text in [part for line in lines if line for part in textwrap.wrap(line, letters)]:
+        figure.text(left / width, 1 - at / height, text, fontsize=SMALL, color=GREY)
+        at += 0.165
+    return at
+
+
 def looks(criteria: list[str]) -> dict[str, tuple[str, str]]:
     """criterion -> (colour, marker): known criteria always look the same, others take what is free."""
     places = {name: KNOWN.index(name) for name in criteria if name in KNOWN}
@@ -40,6 +81,20 @@ def looks(criteria: list[str]) -> dict[str, tuple[str, str]]:
         if name not in places:
             places[name] = next(free)
     return {name: _look(place) for name, place in places.items()}
+
+
+def words_of(criterion: str) -> str:
+    """A criterion's name in a figure."""
+    return criterion.replace("_", " ")
+
+
+def ink(colour: str) -> str:
+    """The colour for text: the paler ones darker, so that thin letters can be read on white."""
+    from matplotlib.colors import to_hex, to_rgb
+
+    red, green, blue = to_rgb(colour)
+    lightness = 0.30 * red + 0.59 * green + 0.11 * blue
+    return colour if lightness < 0.5 else to_hex([part * 0.5 / lightness for part in (red, green, blue)])
 
 
 def _look(place: int) -> tuple[str, str]:
@@ -53,5 +108,5 @@ def save(figure: Any, path: Path) -> None:
     import matplotlib
 
     with matplotlib.rc_context(PARAMETERS):
-        figure.savefig(path.with_name(path.name + ".png"), metadata={"Software": None})
-        figure.savefig(path.with_name(path.name + ".svg"), metadata={"Date": None, "Creator": None})
+        for kind, metadata in KINDS.items():
+            figure.savefig(path.with_name(f"{path.name}.{kind}"), metadata=metadata)

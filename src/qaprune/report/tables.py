@@ -18,6 +18,7 @@ from qaprune.report.rows import (
     timed_settings,
     untrained,
 )
+from qaprune.report.seeds import over_seeds, seeds_of
 from qaprune.report.speed import NOT_TIMED
 
 WIDTH = 80
@@ -29,6 +30,8 @@ SPEED_COLUMNS = (
 SQUAD_COLUMNS = {"HasAns": "hasans_f1", "EM": "em"}
 NQ_COLUMNS = {"best F1": "f1_best", "long F1": "long_f1", "best long F1": "long_f1_best"}
 """What else is said of quality, by data set: name and column."""
+SPANNED = ("long F1",)
+"""Those of them that have an interval."""
 SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
 SPEED_NOTES = (
     "Untrained weights on packed windows: speed alone, no quality. The published per cents kept are spread "
@@ -38,7 +41,8 @@ SPEED_NOTES = (
 )
 NOTES = (
     "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); it does "
-    "not contain training noise. delta: against the reference named above. loss/margin: that loss as a "
+    "not contain training noise. delta: against the reference named above; one whose interval holds 0 "
+    "shows none. loss/margin: that loss as a "
     "share of the reference's margin over no-answer. speedup: median of the rounds' paired ratios "
     "teacher / variant, with the interval from resampled rounds. ms: median of one batch."
 )
@@ -77,6 +81,8 @@ def points_markdown(rows: list[Row], published: bool = False) -> str:
         if untrained(group):
             parts.append(markdown_table(list(SPEED_HEADER), speed_body(group)))
         else:
+            if len(seeds_of(group)) > 1:
+                parts += [f"{mean_of(group)}:\n", markdown_table(*seeds_text(group)), "Each seed:\n"]
             parts.append(markdown_table(*_markdown_rows(group)))
         if any(row["f1_full"] is not None for row in group):
             parts.append("All of dev:\n\n" + _full_dev(group))
@@ -122,6 +128,32 @@ def span(row: Row, name: str, decimals: int, sign: str = "", between: str = " to
     return between.join(number(row[f"{name}_{end}"], decimals, sign) for end in ("low", "high"))
 
 
+def masks_text(draws: list[Row]) -> tuple[str, str]:
+    """Mean F1 of several random masks, and their spread."""
+    mean, spread = mean_and_spread(draws)
+    return number(mean, 1), f"sd {spread:.1f}"
+
+
+def seeds_text(group: list[Row]) -> tuple[list[str], list[list[str]]]:
+    """Header and body of a pair's means over its seeds, a line a variant of `over_seeds`."""
+    columns = {"F1": ("f1", 1, ""), "delta": ("delta_f1", 1, "+")}
+    if any(row["long_f1"] is not None for row in group):
+        columns["long F1"] = ("long_f1", 1, "")
+    columns |= {"speedup": ("speedup", 2, ""), "ms": ("latency_ms", 2, "")}
+    header = ["variant", "seeds", *(word for name in columns for word in (name, "sd"))]
+    body = []
+    for variant in over_seeds(group):
+        name = name_of(variant.first) + (f", {variant.masks} masks" if variant.masks > 1 else "")
+        cells = [name, str(len(variant.rows))]
+        for column, decimals, sign in columns.values():
+            cells += [
+                number(variant.mean(column), decimals, sign),
+                number(variant.spread(column), decimals),
+            ]
+        body.append(cells)
+    return header, body
+
+
 def setting_lines(group: list[Row]) -> list[str]:
     """Where and how a pair's rows were timed, and what their deltas are against."""
     lines = []
@@ -131,24 +163,28 @@ def setting_lines(group: list[Row]) -> list[str]:
         lines.append(mixed)
     for number, (setting, names) in enumerate(timed_settings(group).items()):
         lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
-    references = {row["seed"]: row["reference"] for row in group if row["reference"]}
-    for seed, reference in references.items():
-        lines.append(f"seed {seed}: delta is against {reference} (the better teacher on the hold-out)")
+    against: dict[object, list[object]] = {}
+    for row in group:
+        if row["reference"] and row["seed"] not in against.setdefault(row["reference"], []):
+            against[row["reference"]].append(row["seed"])
+    for reference, seeds in against.items():
+        which = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        lines.append(f"{which}: delta is against {reference} (the teacher with the higher hold-out F1)")
     return lines
 
 
 def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
     """Header and body; the hidden width has a column where any row's is cut."""
     more = NQ_COLUMNS if any(row["long_f1"] is not None for row in group) else SQUAD_COLUMNS
-    header: list[str] = [*QUALITY_HEADER, *more, *SPEED_COLUMNS]
+    with_spans = [part for name in more for part in (name, *["95 %"] * (name in SPANNED))]
+    header: list[str] = [*QUALITY_HEADER, *with_spans, *SPEED_COLUMNS]
     body = []
     narrowed = any(row["hidden_kept"] is not None and float(row["hidden_kept"]) < 100 for row in group)
     if narrowed:
         header.append("hidden %")
     for name, row, draws in shown_rows(group):
         if draws:
-            mean, spread = mean_and_spread(draws)
-            body.append([name, number(mean, 1), f"sd {spread:.1f}"] + [""] * (len(header) - 3))
+            body.append([name, *masks_text(draws)] + [""] * (len(header) - 3))
             continue
         body.append(
             [
@@ -158,7 +194,7 @@ def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
                 number(row["delta_f1"], 1, "+"),
                 span(row, "delta_f1", 1, "+"),
                 number(row["margin_share"], 0) + (" %" if row["margin_share"] is not None else ""),
-                *(number(row[column], 1) for column in more.values()),
+                *_more_cells(row, more),
                 number(row["speedup"], 2),
                 span(row, "speedup", 2),
                 number(row["latency_ms"], 2),
@@ -175,6 +211,15 @@ def _markdown_rows(group: list[Row]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
+def _more_cells(row: Row, more: dict[str, str]) -> list[str]:
+    cells = []
+    for name, column in more.items():
+        cells.append(number(row[column], 1))
+        if name in SPANNED:
+            cells.append(span(row, column, 1))
+    return cells
+
+
 def _full_dev(group: list[Row]) -> str:
     """The variants that were scored on all of dev beside the sample."""
     columns = ("f1_full", "hasans_f1_full", "noans_f1_full", "em_full", "f1_best_full")
@@ -184,6 +229,12 @@ def _full_dev(group: list[Row]) -> str:
         if row["f1_full"] is not None
     ]
     return markdown_table(["variant", "F1", "HasAns", "NoAns", "EM", "F1 best"], body)
+
+
+def mean_of(group: list[Row]) -> str:
+    """What a table of means over the seeds says above it."""
+    seeds = ", ".join(str(seed) for seed in seeds_of(group))
+    return f"Mean of seeds {seeds}; sd: standard deviation between the seeds"
 
 
 def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]:
@@ -224,7 +275,7 @@ def reasons(group: list[Row]) -> list[str]:
         if row["variant"] not in BLIND and NOT_TIMED not in given:
             timed.add(name)
     return [
-        reason if set(names) == timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
+        reason if set(names) >= timed else f"{reason} ({'; '.join(dict.fromkeys(names))})"
         for reason, names in found.items()
     ]
 

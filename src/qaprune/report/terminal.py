@@ -6,12 +6,16 @@ import io
 from typing import TYPE_CHECKING, Any, TextIO
 
 from qaprune.report.columns import Row
-from qaprune.report.rows import mean_and_spread, pairs, untrained
+from qaprune.report.rows import pairs, untrained
+from qaprune.report.seeds import over_seeds, seeds_of
 from qaprune.report.tables import (
     SPEED_HEADER,
     WIDTH,
+    masks_text,
+    mean_of,
     number,
     reasons,
+    seeds_text,
     setting_lines,
     shown_rows,
     span,
@@ -64,7 +68,11 @@ def print_rows(console: Console, rows: list[Row]) -> None:
             _print_lines(console, [f"not measured: {reason}" for reason in reasons(group)])
             continue
         letters = letters_of(group)
-        console.print(_quality_table(group, letters))
+        if len(seeds_of(group)) > 1:
+            _print_lines(console, [f"{mean_of(group)}; each seed: points.md"])
+            console.print(_seeds_table(group, letters))
+        else:
+            console.print(_quality_table(group, letters))
         _print_lines(console, [f"not measured: {reason}" for reason in reasons(group)])
         console.print()
         console.print(scatter(group, letters, min(console.width, WIDTH)), no_wrap=True, overflow="crop")
@@ -89,8 +97,7 @@ def _quality_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> 
         letter = "" if key in averaged and not draws else letters.get(key, "")
         styles.append(colours.get(str(row["criterion"]), "") or ("bold" if name in BOLD else ""))
         if draws:
-            mean, spread = mean_and_spread(draws)
-            body.append((letter, name, number(mean, 1), f"sd {spread:.1f}", "", "", "", ""))
+            body.append((letter, name, *masks_text(draws), "", "", "", ""))
             continue
         body.append(
             (
@@ -105,6 +112,16 @@ def _quality_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> 
             )
         )
     return _table(HEADER, body, styles)
+
+
+def _seeds_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> RenderableType:
+    """Means over several seeds, a line a variant."""
+    header, body = seeds_text(group)
+    shown = [variant.first for variant in over_seeds(group)]
+    colours = colours_of(group)
+    styles = [colours.get(str(row["criterion"]), "") for row in shown]
+    lines = [(letters.get(key_of(row), ""), *cells) for row, cells in zip(shown, body, strict=True)]
+    return _table(("", *header), lines, styles)
 
 
 def _table(

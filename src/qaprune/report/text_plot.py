@@ -48,13 +48,13 @@ class Scale(NamedTuple):
 
 
 def key_of(row: Row) -> Key:
-    """What a row and its point in the plot share."""
-    return (row["criterion"], str(row["budget"] or ""), row["seed"], row["variant"])
+    """What a row and its point in the plot share; seeds are one point, at their mean."""
+    return (row["criterion"], str(row["budget"] or ""), row["variant"])
 
 
 def letters_of(group: list[Row]) -> dict[Key, str]:
     """The letter of every point of a pair's plot, in the order of the table."""
-    keys = [point[:4] for point in plotted_points(group)]
+    keys = [point[:3] for point in plotted_points(group)]
     return {key: LETTERS[place] if place < len(LETTERS) else TOO_MANY for place, key in enumerate(keys)}
 
 
@@ -105,7 +105,7 @@ def _level(group: list[Row], variant: str) -> float | None:
 
 
 def _scales(points: list[Point], levels: Mapping[str, float], width: int) -> tuple[Scale, Scale]:
-    speeds = [1.0, *(point.speedup for point in points)]
+    speeds = [1.0, *(point.x for point in points)]
     heights = [*levels.values(), *(point.f1 for point in points)]
     wide, tall = max(max(speeds) - min(speeds), 0.2), max(max(heights) - min(heights), 2.0)
     middle = (min(heights) + max(heights)) / 2
@@ -135,8 +135,8 @@ def _draw_points(
     """Put the letters in; returns those that share a place, the drawn one first."""
     placed: dict[tuple[int, int], list[str]] = {}
     for point in points:
-        at = (along.at(point.f1), across.at(point.speedup))
-        letter = letters[point[:4]]
+        at = (along.at(point.f1), across.at(point.x))
+        letter = letters[point[:3]]
         if at not in placed:
             cells[at] = (letter, colours[point.criterion])
         placed.setdefault(at, []).append(letter)
