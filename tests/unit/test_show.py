@@ -106,7 +106,7 @@ def test_the_plot_orders_points_as_their_numbers_do(rows):
     shown = [
         (found[letter], row)
         for row in group
-        if (letter := letters.get((row["criterion"], row["budget"], row["seed"], row["variant"]))) in found
+        if (letter := letters.get((row["criterion"], row["budget"], row["variant"]))) in found
         and row["draw"] in (None, 0)
         and (row["criterion"], row["variant"]) != ("random", "pruned")  # those are means of masks
     ]
@@ -257,7 +257,7 @@ def test_letters_are_those_of_the_table(rows):
     letters = letters_of(group)
     lines = terminal_text(group).splitlines()
     for row in group:
-        letter = letters.get((row["criterion"], row["budget"], row["seed"], row["variant"]))
+        letter = letters.get((row["criterion"], row["budget"], row["variant"]))
         if letter and (row["criterion"], row["variant"]) != ("random", "pruned"):
             assert any(line.startswith(f"{letter} {name_of(row).partition('/')[0]}") for line in lines)
     assert sum("mean of 5 masks" in line and line[0] != " " for line in lines) == 2

@@ -102,7 +102,7 @@ def _quality_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> 
         body.append(
             (
                 letter,
-                name if len(name) <= NAME_WIDTH else name.replace("/", "\n  /"),
+                _folded(name),
                 number(row["f1"], 1),
                 span(row, "f1", 1, between="-"),
                 number(row["delta_f1"], 1, "+"),
@@ -120,8 +120,16 @@ def _seeds_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> Re
     shown = [variant.first for variant in over_seeds(group)]
     colours = colours_of(group)
     styles = [colours.get(str(row["criterion"]), "") for row in shown]
-    lines = [(letters.get(key_of(row), ""), *cells) for row, cells in zip(shown, body, strict=True)]
+    lines = [
+        (letters.get(key_of(row), ""), _folded(name), *cells)
+        for row, (name, *cells) in zip(shown, body, strict=True)
+    ]
     return _table(("", *header), lines, styles)
+
+
+def _folded(name: str) -> str:
+    """On two lines where it is long."""
+    return name if len(name) <= NAME_WIDTH else name.replace("/", "\n  /")
 
 
 def _table(
