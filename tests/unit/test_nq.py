@@ -95,7 +95,7 @@ def test_pieces_from_the_cache_are_the_library_s_own(encoder, words):
     expected = trimmed(text, library.offsets)
     pieces = WordPieces(tokenizer)
     for _ in range(2):
-        (found,) = pieces.encode([(words, starts)])
+        (found,) = pieces.encode([(text, starts)])
         assert len(found) == len(library.ids)
         for low, high in ((0, len(found)), (len(found) // 3, 2 * len(found) // 3)):
             assert found.ids(low, high).tolist() == library.ids[low:high]
@@ -109,7 +109,7 @@ def test_a_full_cache_starts_anew(encoder, monkeypatch):
     pieces = WordPieces(tokenizer)
     for text in ("[Paragraph=1] the old mill", "[Paragraph=1] was built by", "[Paragraph=1] the old"):
         words = text.split(" ")
-        (found,) = pieces.encode([(words, np.cumsum([0, *(len(word) + 1 for word in words[:-1])]))])
+        (found,) = pieces.encode([(text, np.cumsum([0, *(len(word) + 1 for word in words[:-1])]))])
         wanted = tokenizer.encode(text, add_special_tokens=False).ids
         assert found.ids(0, len(found)).tolist() == wanted
 

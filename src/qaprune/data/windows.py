@@ -168,7 +168,7 @@ class Featuriser:
     def _contexts(self, examples: Sequence[Example]) -> list[_Context]:
         """The tokens of each example's context; texts that questions share are read once."""
         if self._structure and all(isinstance(example, NqExample) for example in examples):
-            return self._words.encode([(e.context.split(" "), e.document.starts) for e in examples])
+            return self._words.encode([(e.context, e.document.starts) for e in examples])
         texts = list(dict.fromkeys(example.context for example in examples))
         encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         known = {text: _Encoded(text, found) for text, found in zip(texts, encodings, strict=True)}
