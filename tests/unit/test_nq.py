@@ -168,8 +168,8 @@ def test_a_chunk_of_lines_gives_the_same_windows(encoder):
     architecture, folder = encoder
     lines = [json.dumps(record(n, ANSWER_TYPES[n % 5])) for n in range(6)]
     windows = {"length": 64, "stride": 16, "max_question_tokens": 24, "null_windows": 0.2}
-    start_windows(folder, architecture, "nq", windows, "train")
-    found, answered = windows_of(Chunk("f", 1, "\n".join(lines).encode()))
+    start_windows(folder, architecture, "nq", windows)
+    found, answered = windows_of(("train", Chunk("f", 1, "\n".join(lines).encode())))
     wanted = featuriser(encoder)([nq_example(json.loads(line), "x") for line in lines])
     assert np.array_equal(found.input_ids, wanted.input_ids)
     assert np.array_equal(found.answer_type, wanted.answer_type)
