@@ -85,14 +85,14 @@ class NqExample(Example):
     annotations: tuple[Mapping[str, Any], ...] = ()
 
 
-def readable(text: str, candidates: list[dict[str, Any]]) -> tuple[Tokens, np.ndarray]:
-    """A document's tokens, and which of them a model reads (bool): words of top-level candidates.
+def readable(text: str, parts: list[tuple[int, int]]) -> tuple[Tokens, np.ndarray]:
+    """A document's tokens, and which of them a model reads (bool): words of top-level parts.
 
-    Without any such candidate all words are read.
+    Without any such part all words are read.
     """
     tokens = tokens_of(text)
     inside = np.zeros(len(tokens), bool)
-    for first, last in top_level_parts(candidates) or [(0, len(tokens))]:
+    for first, last in parts or [(0, len(tokens))]:
         inside[first:last] = tokens.words[first:last]
     return tokens, inside
 
@@ -102,8 +102,8 @@ def make_document(text: str, candidates: list[dict[str, Any]]) -> Document:
 
     Without a top-level candidate it is all of the text, as one part that no long answer can name.
     """
-    tokens, inside = readable(text, candidates)
     parts = top_level_parts(candidates)
+    tokens, inside = readable(text, parts)
     seen: Counter[str] = Counter()
     firsts = [first for first, _ in parts] or [0]
     leads: list[str] = []
@@ -191,7 +191,7 @@ def label_of(annotations: list[Mapping[str, Any]]) -> tuple[tuple[int, int] | No
 def check_readable(record: Mapping[str, Any], where: str, labels: bool) -> None:
     """Refuse a checked record in which a model would read nothing and, with `labels`, one whose answer is
     no text that it reads: what `nq_example` finds, without making the document."""
-    _, inside = readable(record["document_text"], record["long_answer_candidates"])
+    _, inside = readable(record["document_text"], top_level_parts(record["long_answer_candidates"]))
     if not inside.any():
         raise _empty(where)
     span, _ = label_of(record["annotations"]) if labels else (None, 0)

@@ -70,9 +70,9 @@ class WordNumbers:
     def __init__(self, room: int):
         self.room = room
         size = 1 << max(1, 2 * room - 1).bit_length()
-        self._low, self._high = np.zeros(size, np.uint64), np.zeros(size, np.uint64)
-        self._above = np.zeros(size, np.int32)
-        """The number and one; 0 where no word is."""
+        self._table = np.zeros((size, 3), np.uint64)
+        """Of each place the word's `low` and `high`, and its number and one; 0 there where no word is. In
+        rows, so that memory is waited for once a word."""
         self._shift = np.uint64(65 - size.bit_length())
         self._odd: dict[bytes, int] = {}
         self._known = 0
@@ -83,17 +83,17 @@ class WordNumbers:
     def find(self, words: Words) -> np.ndarray:
         """The number of each word, -1 for one that is not known; int64."""
         place = self._places(words.low, words.high)
-        found = np.where(self._holds(place, words.low, words.high), self._above[place], 0)
+        above, held = self._look(place, words.low, words.high)
+        numbers = np.where(held, above, 0) - 1
         # What is not at its own place may be behind it.
-        at = np.flatnonzero((found == 0) & (self._above[place] > 0))
+        at = np.flatnonzero(~held & (above > 0))
         place = place[at]
         while len(at):
-            place = (place + 1) & (len(self._above) - 1)
-            held = self._holds(place, words.low[at], words.high[at])
-            found[at[held]] = self._above[place[held]]
-            on = ~held & (self._above[place] > 0)
+            place = (place + 1) & (len(self._table) - 1)
+            above, held = self._look(place, words.low[at], words.high[at])
+            numbers[at[held]] = above[held] - 1
+            on = ~held & (above > 0)
             at, place = at[on], place[on]
-        numbers = found.astype(np.int64) - 1
         for at in words.odd.tolist():
             numbers[at] = self._odd.get(words.bytes(at), -1)
         return numbers
@@ -116,19 +116,22 @@ class WordNumbers:
         while len(at):
             # A free place goes to the first word that asks for it; equal ones then find themselves there.
             free, first = np.unique(place, return_index=True)
-            empty = self._above[free] == 0
+            empty = self._table[free, 2] == 0
             free, first = free[empty], at[first[empty]]
-            self._low[free], self._high[free] = words.low[first], words.high[first]
-            self._above[free] = self._known + len(new) + 1 + np.arange(len(free))
+            self._table[free, 0], self._table[free, 1] = words.low[first], words.high[first]
+            self._table[free, 2] = self._known + len(new) + 1 + np.arange(len(free))
             new += first.tolist()
-            held = self._holds(place, words.low[at], words.high[at])
-            numbers[at[held]] = self._above[place[held]] - 1
-            at, place = at[~held], (place[~held] + 1) & (len(self._above) - 1)
+            above, held = self._look(place, words.low[at], words.high[at])
+            numbers[at[held]] = above[held] - 1
+            at, place = at[~held], (place[~held] + 1) & (len(self._table) - 1)
         self._known += len(new)
         return new
 
-    def _holds(self, place: np.ndarray, low: np.ndarray, high: np.ndarray) -> np.ndarray:
-        return (self._low[place] == low) & (self._high[place] == high) & (self._above[place] > 0)
+    def _look(self, place: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What stands above the number there (int64), and whether it is of that word (bool)."""
+        rows = self._table.take(place, axis=0)
+        above = rows[:, 2].astype(np.int64)
+        return above, (rows[:, 0] == low) & (rows[:, 1] == high) & (above > 0)
 
     def _places(self, low: np.ndarray, high: np.ndarray) -> np.ndarray:
         """Where a word is looked for first: its bits mixed, the uppermost of them."""
