@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
 from itertools import pairwise
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 from qaprune.data.examples import Answer, Example
 from qaprune.data.nq import ANSWER_TYPES, check_readable, make_document, nq_example, page_of, read_nq
-from qaprune.data.nq_layouts import simplify_hub_row
+from qaprune.data.nq_layouts import check_record, simplify_hub_row
 from qaprune.data.prepared import read_examples, write_examples
 from qaprune.data.sources import fetch_encoder, read_squad2_source
 from qaprune.data.split import sample_questions, split_holdout
@@ -385,6 +387,48 @@ BAD_NQ = [
     ('{"example_id": "\\ud800"}', "half of a surrogate pair"),
     ("[" * 100_000, "nested too deeply"),
 ]
+
+
+VALUES = [0, 1, 5, 16, 17, -1, True, None, 2.0, "1", 10**30]
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries(
+            {"start_token": st.sampled_from(VALUES[:3]), "end_token": st.sampled_from(VALUES[2:4])},
+            optional={"top_level": st.just(False), "start_byte": st.just(4)},
+        ),
+        max_size=3,
+    ),
+    st.sampled_from(["start_token", "end_token", "top_level", "start_byte", "end_byte", "other"]),
+    st.sampled_from([*VALUES, "gone"]),
+)
+def test_a_look_at_all_candidates_finds_what_a_look_at_each_finds(candidates, key, value):
+    for candidate in candidates[1:2]:
+        candidate[key] = value
+        if value == "gone":
+            del candidate[key]
+    record = nq_record(long_answer_candidates=candidates, annotations=[])
+    found = []
+    for one_by_one in (False, True):
+        with (
+            mock.patch("qaprune.data.nq_layouts._plain", return_value=False)
+            if one_by_one
+            else contextlib.nullcontext()
+        ):
+            try:
+                found.append(check_record(record, "x"))
+            except InputError as error:
+                found.append(str(error))
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("candidate", [None, 3, [], "start_token", {}])
+def test_a_candidate_that_is_no_token_range_is_named(candidate):
+    record = nq_record()
+    record["long_answer_candidates"].append(candidate)
+    with pytest.raises(InputError, match=r"x \(example_id 11\): long_answer_candidates\[3\]: "):
+        check_record(record, "x")
 
 
 def nq_spec(train, dev, **changes) -> dict:

@@ -87,7 +87,9 @@ def check_record(record: dict[str, Any], where: str) -> None:
         for i, candidate in enumerate(candidates):
             _token_range(candidate, tokens, where, f"long_answer_candidates[{i}]")
             if type(candidate.get("top_level", True)) is not bool:
-                raise InputError(f"{where}: long_answer_candidates[{i}]: 'top_level': expected true or false")
+                raise InputError(
+                    f"{where}: long_answer_candidates[{i}]: 'top_level': expected true or false"
+                )
     parts = top_level_parts(candidates)
     for (_, before), (after, last) in pairwise(parts):
         if after < before:

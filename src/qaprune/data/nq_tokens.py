@@ -1,4 +1,4 @@
-"""The tokens of a document: where each stands in the text and which are words, without a string for each."""
+"""The tokens of a document: where each stands in the text, and which are words; no string for each."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qaprune.data.characters import characters, is_space
+from qaprune.data.characters import SPACE, between_spaces, characters, is_space
 
-SPACE, SLASH, LESS, GREATER, A, Z = map(ord, " /<>AZ")
+SLASH, LESS, GREATER, A, Z = map(ord, "/<>AZ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,7 @@ def tokens_of(text: str) -> Tokens:
     if (is_space(codes) & (codes != SPACE)).any():
         text = " ".join("_".join(token.split()) for token in text.split(" "))
         codes = characters(text)
-    ends = np.append(np.flatnonzero(codes == SPACE), len(codes))
-    starts = np.concatenate([[0], ends[:-1] + 1])
+    starts, ends = between_spaces(codes)
     words = starts < ends
     words[_html(codes, starts, ends)] = False
     return Tokens(text, starts, ends, words)

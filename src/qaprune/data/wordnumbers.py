@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-SPACE = ord(" ")
+from qaprune.data.characters import between_spaces
+
 LONGEST = 16
 """Bytes of a word that two integers hold; longer ones are in a dictionary."""
 _UPTO = np.array([(1 << 8 * size) - 1 for size in range(9)], np.uint64)
@@ -47,10 +48,10 @@ class Words:
 
 def words_of(text: str) -> Words:
     """The words of a text."""
-    text = text.encode()
-    padded = np.frombuffer(text + bytes(LONGEST), np.uint8)
-    ends = np.append(np.flatnonzero(padded == SPACE), len(text))
-    starts = np.concatenate([[0], ends[:-1] + 1])
+    data = text.encode()
+    padded = np.frombuffer(data + bytes(LONGEST), np.uint8)
+    codes = padded[: len(data)]
+    starts, ends = between_spaces(codes)
     sizes = ends - starts
     # Eight bytes from every place of the text on; those behind the word's end are then cut off.
     eights = np.ndarray(len(padded) - 7, "<u8", padded.data, strides=(1,))
@@ -59,9 +60,9 @@ def words_of(text: str) -> Words:
     long = np.flatnonzero(sizes > 8)
     high[long] = eights[starts[long] + 8] & _UPTO[np.minimum(sizes[long] - 8, 8)]
     odd = (sizes > LONGEST) | (sizes == 0)
-    if b"\0" in text:  # a word's last zeros and what is behind it look alike
-        odd[np.searchsorted(starts, np.flatnonzero(padded[: len(text)] == 0), side="right") - 1] = True
-    return Words(text, starts, ends, low, high, np.flatnonzero(odd))
+    if b"\0" in data:  # a word's last zeros and what is behind it look alike
+        odd[np.searchsorted(starts, np.flatnonzero(codes == 0), side="right") - 1] = True
+    return Words(data, starts, ends, low, high, np.flatnonzero(odd))
 
 
 class WordNumbers:

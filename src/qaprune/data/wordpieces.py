@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 KNOWN_WORDS = 500_000
-"""Some 100 MB; when so many are known the memory starts anew."""
+"""Some 50 MB; when so many are known the memory starts anew."""
 LEARNT_AT_ONCE = 1_000
 """Words that the library reads as one text: of longer texts it takes half as long again for a word."""
 
@@ -114,9 +114,7 @@ class WordPieces:
     def _learn(self, words: list[str]) -> None:
         """Put these words at the end of the table."""
         old = self._table
-        read = [
-            self._read(words[at : at + LEARNT_AT_ONCE]) for at in range(0, len(words), LEARNT_AT_ONCE)
-        ]
+        read = [self._read(words[at : at + LEARNT_AT_ONCE]) for at in range(0, len(words), LEARNT_AT_ONCE)]
         counts, ids, starts, ends = (np.concatenate(parts) for parts in zip(*read, strict=True))
         self._table = _Table(
             np.concatenate([old.first, old.first[-1] + np.cumsum(counts)]),
