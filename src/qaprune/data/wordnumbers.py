@@ -59,7 +59,7 @@ def words_of(text: str) -> Words:
     high = np.zeros_like(low)
     long = np.flatnonzero(sizes > 8)
     high[long] = eights[starts[long] + 8] & _UPTO[np.minimum(sizes[long] - 8, 8)]
-    odd = (sizes > LONGEST) | (sizes == 0)
+    odd = sizes > LONGEST
     if b"\0" in data:  # a word's last zeros and what is behind it look alike
         odd[np.searchsorted(starts, np.flatnonzero(codes == 0), side="right") - 1] = True
     return Words(data, starts, ends, low, high, np.flatnonzero(odd))
