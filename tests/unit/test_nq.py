@@ -220,6 +220,8 @@ def test_features_do_not_hang_on_processes_or_chunks(encoder, tmp_path, monkeypa
         features(spec, paths | {"encoder": folder, "threads": threads}, out, print)
         found.append([(out / f"{split}.safetensors").read_bytes() for split in paths])
     assert found[0] == found[1] == found[2]
+    windows = [load_features(out / f"{split}.safetensors").windows for split in paths]
+    assert windows[0] < windows[1] == windows[2], "train alone is thinned out"
 
 
 @pytest.mark.parametrize("threads", [1, 2])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from itertools import product
 from unittest import mock
 
 import numpy as np
@@ -50,6 +51,13 @@ def test_words_of_a_document_are_what_is_neither_html_nor_empty(pieces):
     assert found.words.tolist() == [bool(token) and not HTML.fullmatch(token) for token in wanted]
 
 
+def test_html_is_told_by_its_form_whatever_it_looks_like():
+    tokens = ["".join(signs) for size in range(1, 6) for signs in product("<>/AZ@[", repeat=size)]
+    wanted = [not HTML.fullmatch(token) for token in tokens]
+    assert tokens_of(" ".join(tokens)).words.tolist() == wanted
+    assert not all(wanted)
+
+
 WORDS = st.text(LETTERS, max_size=LONGEST + 4) | st.text(st.sampled_from("a\0é"), max_size=LONGEST + 2)
 
 
@@ -61,7 +69,8 @@ def test_equal_words_and_no_others_have_one_number(texts, bits):
     """Also where nearly all of them want the same place of the table."""
 
     def crowded(self, low, high):
-        return ((low ^ high) % np.uint64(1 << bits)).astype(np.int64)
+        places = np.uint64(min(1 << bits, len(self._table)))
+        return ((low ^ high) % places).astype(np.int64)
 
     known: dict[str, int] = {}
     numbers = WordNumbers(sum(map(len, texts)))
