@@ -9,9 +9,9 @@ all processes held together; and how the time of the largest file compares with 
 for byte. Bars: 10 MB/s a core by the clock, 1.5 GB, no more than 1.25 times.
 
 Pages are made up of invented words, of which few are frequent and most are rare as in any language, and of
-numbers that hardly ever come again; they have the size of real ones. Of 100 tokens of a file of 100 MB 3.1
-are new words, of 100 MB of Wikipedia text in the same layout 1.8; a megabyte has 114,000 tokens, there
-165,000. One makes reading slower, the other faster: both files took the same CPU seconds within 2 %. Linux
+numbers that hardly ever come again; they have the size of real ones. They are about as hard to read: of 100
+tokens in 100 MB 3.1 are new words, in Wikipedia text of the same layout 1.8, but a megabyte has 114,000
+tokens, there 165,000; that text took 3 % more CPU seconds with a real WordPiece vocabulary. Linux
 alone tells the memory. Exit code 3: a bar was missed.
 """
 

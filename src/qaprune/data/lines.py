@@ -6,14 +6,16 @@ import gzip
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from qaprune.errors import InputError
 from qaprune.jsonfile import UNREADABLE, unreadable
 
 CHUNK_BYTES = 4_000_000
 BLOCK_BYTES = 65_536
+"""Read at once; a gzipped file gives less."""
 SHARDS = (".jsonl", ".jsonl.gz")
 AHEAD = 2
 """Chunks a process that wait for it or for whoever takes its results: what bounds the memory."""
@@ -86,7 +88,7 @@ def chunks(path: Path, name: str | None = None, size: int = 0) -> Iterator[Chunk
             yield Chunk(name, first, b"".join(held))
 
 
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BufferedReader | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 
