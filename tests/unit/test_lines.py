@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
@@ -15,19 +16,22 @@ from qaprune.errors import InputError
 LINES = st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\n", b" ")), max_size=20)
 
 
-@settings(max_examples=50, deadline=None)
-@given(lines=LINES, size=st.integers(1, 60), end=st.booleans(), packed=st.booleans())
-def test_chunks_hold_every_line_once_with_its_number(tmp_path_factory, lines, size, end, packed):
+@settings(max_examples=80, deadline=None)
+@given(
+    lines=LINES, size=st.integers(1, 60), end=st.booleans(), packed=st.booleans(), block=st.integers(1, 80)
+)
+def test_chunks_hold_every_line_once_with_its_number(tmp_path_factory, lines, size, end, packed, block):
     path = tmp_path_factory.mktemp("lines") / ("f.jsonl.gz" if packed else "f.jsonl")
     data = b"\n".join(lines) + b"\n" * end
     path.write_bytes(gzip.compress(data[:7]) + gzip.compress(data[7:]) if packed else data)
-    found = list(chunks(path, "f", size))
+    with mock.patch("qaprune.data.lines.BLOCK_BYTES", block):
+        found = list(chunks(path, "f", size))
     assert not any(isinstance(chunk, Damage) for chunk in found)
     assert b"".join(chunk.data for chunk in found) == data
     expected = [(f"f:{number}", line) for number, line in enumerate(lines, 1) if line.strip()]
     assert [pair for chunk in found for pair in chunk.lines()] == expected
-    longest = max(map(len, lines), default=0)
-    assert all(len(chunk.data) <= size + longest + 1 for chunk in found)
+    assert all(len(chunk.data) >= size and chunk.data.endswith(b"\n") for chunk in found[:-1])
+    assert all(chunk.data[:-1].rfind(b"\n") + 1 < size for chunk in found), "less than a line too many"
 
 
 def test_a_file_that_is_not_there_or_cut_is_a_damage_behind_what_was_read(tmp_path):

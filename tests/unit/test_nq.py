@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -86,8 +87,11 @@ WORDS = st.text(
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(TEXT.split()) | st.sampled_from(STRUCTURE_TOKENS) | WORDS, max_size=30))
-def test_pieces_from_the_cache_are_the_library_s_own(encoder, words):
+@given(
+    st.lists(st.sampled_from(TEXT.split()) | st.sampled_from(STRUCTURE_TOKENS) | WORDS, max_size=30),
+    st.integers(1, 9),
+)
+def test_pieces_from_the_cache_are_the_library_s_own(encoder, words, at_once):
     words = ["[Paragraph=1]", *words]
     tokenizer = add_structure_tokens(load_tokenizer(encoder[1]))
     text = " ".join(words)
@@ -96,7 +100,8 @@ def test_pieces_from_the_cache_are_the_library_s_own(encoder, words):
     expected = trimmed(text, library.offsets)
     pieces = WordPieces(tokenizer)
     for _ in range(2):
-        (found,) = pieces.encode([(words, starts)])
+        with mock.patch("qaprune.data.wordpieces.LEARNT_AT_ONCE", at_once):
+            (found,) = pieces.encode([(text, starts)])
         assert len(found) == len(library.ids)
         for low, high in ((0, len(found)), (len(found) // 3, 2 * len(found) // 3)):
             assert found.ids(low, high).tolist() == library.ids[low:high]
@@ -110,9 +115,26 @@ def test_a_full_cache_starts_anew(encoder, monkeypatch):
     pieces = WordPieces(tokenizer)
     for text in ("[Paragraph=1] the old mill", "[Paragraph=1] was built by", "[Paragraph=1] the old"):
         words = text.split(" ")
-        (found,) = pieces.encode([(words, np.cumsum([0, *(len(word) + 1 for word in words[:-1])]))])
+        (found,) = pieces.encode([(text, np.cumsum([0, *(len(word) + 1 for word in words[:-1])]))])
         wanted = tokenizer.encode(text, add_special_tokens=False).ids
         assert found.ids(0, len(found)).tolist() == wanted
+
+
+def test_texts_read_together_are_those_read_alone(encoder):
+    tokenizer = add_structure_tokens(load_tokenizer(encoder[1]))
+    texts = [
+        "[Paragraph=1] the old mill",
+        "[List=2] é",
+        "[Table=1]",
+        "[Paragraph=1] the \u65e5\u672c mill burned",
+    ]
+    pairs = [(text, np.cumsum([0, *(len(word) + 1 for word in text.split(" ")[:-1])])) for text in texts]
+    for pair, found in zip(pairs, WordPieces(tokenizer).encode(pairs), strict=True):
+        (alone,) = WordPieces(tokenizer).encode([pair])
+        assert found.ids(0, len(found)).tolist() == alone.ids(0, len(alone)).tolist()
+        for side, wanted in zip(found.offsets(0, len(found)), alone.offsets(0, len(alone)), strict=True):
+            assert side.tolist() == wanted.tolist()
+    assert WordPieces(tokenizer).encode([]) == []
 
 
 def test_structure_tokens_are_single_and_added_once(encoder):
@@ -169,8 +191,8 @@ def test_a_chunk_of_lines_gives_the_same_windows(encoder):
     architecture, folder = encoder
     lines = [json.dumps(record(n, ANSWER_TYPES[n % 5])) for n in range(6)]
     windows = {"length": 64, "stride": 16, "max_question_tokens": 24, "null_windows": 0.2}
-    start_windows(folder, architecture, "nq", windows, "train")
-    found, answered = windows_of(Chunk("f", 1, "\n".join(lines).encode()))
+    start_windows(folder, architecture, "nq", windows)
+    found, answered = windows_of(("train", Chunk("f", 1, "\n".join(lines).encode())))
     wanted = featuriser(encoder)([nq_example(json.loads(line), "x") for line in lines])
     assert np.array_equal(found.input_ids, wanted.input_ids)
     assert np.array_equal(found.answer_type, wanted.answer_type)
@@ -201,6 +223,27 @@ def test_features_do_not_hang_on_processes_or_chunks(encoder, tmp_path, monkeypa
         features(spec, paths | {"encoder": folder, "threads": threads}, out, print)
         found.append([(out / f"{split}.safetensors").read_bytes() for split in paths])
     assert found[0] == found[1] == found[2]
+    windows = [load_features(out / f"{split}.safetensors").windows for split in paths]
+    assert windows[0] < windows[1] == windows[2], "train alone is thinned out"
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_split_without_questions_takes_none_from_the_next(encoder, tmp_path, threads):
+    architecture, folder = encoder
+    lines = {"train": [record(1), record(2)], "holdout": [], "dev": [record(3)]}
+    paths = {split: tmp_path / f"{split}.jsonl" for split in lines}
+    for split, path in paths.items():
+        path.write_text("\n".join(map(json.dumps, lines[split])))
+    windows = {"length": 64, "stride": 16, "max_question_tokens": 24, "null_windows": 0.5}
+    spec = {"architecture": architecture, "task": "nq", "windows": windows}
+    features(spec, paths | {"encoder": folder, "threads": threads}, tmp_path, print)
+    found = {split: load_features(tmp_path / f"{split}.safetensors") for split in lines}
+    assert {split: part.ids for split, part in found.items()} == {
+        "train": ["1", "2"],
+        "holdout": [],
+        "dev": ["3"],
+    }
+    assert len(found["dev"].start_position) == 0 < len(found["train"].start_position)
 
 
 def by_hand(start, end, row_ptr, first, last, question, questions, leads, most):

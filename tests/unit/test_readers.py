@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from qaprune.data.examples import Answer, Example
 from qaprune.data.nq import ANSWER_TYPES, check_readable, make_document, nq_example, page_of, read_nq
-from qaprune.data.nq_layouts import simplify_hub_row
+from qaprune.data.nq_layouts import check_record, simplify_hub_row
 from qaprune.data.prepared import read_examples, write_examples
 from qaprune.data.sources import fetch_encoder, read_squad2_source
 from qaprune.data.split import sample_questions, split_holdout
@@ -385,6 +385,34 @@ BAD_NQ = [
     ('{"example_id": "\\ud800"}', "half of a surrogate pair"),
     ("[" * 100_000, "nested too deeply"),
 ]
+
+
+@pytest.mark.parametrize(
+    "key", ["start_token", "end_token", "top_level", "start_byte", "end_byte", "other"]
+)
+@pytest.mark.parametrize("value", [-1, 0, 1, 11, 15, 16, 17, 10**30, True, False, None, 2.0, "1", "gone"])
+def test_a_look_at_all_candidates_finds_what_a_look_at_each_finds(key, value, monkeypatch):
+    record = nq_record(annotations=[])
+    candidate = record["long_answer_candidates"][1]
+    candidate[key] = value
+    if value == "gone":
+        del candidate[key]
+    found = []
+    for _ in range(2):
+        try:
+            found.append(check_record(record, "x"))
+        except InputError as error:
+            found.append(str(error))
+        monkeypatch.setattr("qaprune.data.nq_layouts._plain", lambda *_: False)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("candidate", [None, 3, [], "start_token", {}])
+def test_a_candidate_that_is_no_token_range_is_named(candidate):
+    record = nq_record()
+    record["long_answer_candidates"].append(candidate)
+    with pytest.raises(InputError, match=r"x \(example_id 11\): long_answer_candidates\[3\]: "):
+        check_record(record, "x")
 
 
 def nq_spec(train, dev, **changes) -> dict:

@@ -6,13 +6,16 @@ import gzip
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 from qaprune.errors import InputError
 from qaprune.jsonfile import UNREADABLE, unreadable
 
 CHUNK_BYTES = 4_000_000
+BLOCK_BYTES = 65_536
+"""Read at once; a gzipped file gives less."""
 SHARDS = (".jsonl", ".jsonl.gz")
 AHEAD = 2
 """Chunks a process that wait for it or for whoever takes its results: what bounds the memory."""
@@ -61,30 +64,31 @@ def chunks(path: Path, name: str | None = None, size: int = 0) -> Iterator[Chunk
     `name` is what the file is called in messages, its path where not given.
     """
     name, size = name or str(path), size or CHUNK_BYTES
-    lines: list[bytes] = []
-    held = done = 0
+    held: list[bytes] = []
+    left, first = size, 1
     try:
         with _open(path) as file:
-            for line in file:
-                lines.append(line)
-                held += len(line)
-                if held >= size:
-                    yield Chunk(name, done + 1, b"".join(lines))
-                    done += len(lines)
-                    lines, held = [], 0
+            # Blocks up to the size, then the rest of a line.
+            while part := file.read1(min(left, BLOCK_BYTES)) if left > 0 else file.readline():
+                held.append(part)
+                left -= len(part)
+                if left <= 0 and part.endswith(b"\n"):
+                    chunk = Chunk(name, first, b"".join(held))
+                    yield chunk
+                    held, left, first = [], size, first + chunk.data.count(b"\n")
     except UNREADABLE as error:
-        yield from _last(name, done, lines)
-        yield Damage(f"{unreadable(name, error)}, behind line {done + len(lines):,}")
+        whole = b"".join(held)
+        whole = whole[: whole.rfind(b"\n") + 1]
+        if whole:
+            yield Chunk(name, first, whole)
+        last = first - 1 + whole.count(b"\n")
+        yield Damage(f"{unreadable(name, error)}, behind line {last:,}")
     else:
-        yield from _last(name, done, lines)
+        if held:
+            yield Chunk(name, first, b"".join(held))
 
 
-def _last(name: str, done: int, lines: list[bytes]) -> Iterator[Chunk]:
-    if lines:
-        yield Chunk(name, done + 1, b"".join(lines))
-
-
-def _open(path: Path) -> IO[bytes]:
+def _open(path: Path) -> BufferedReader | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")
 
 

@@ -11,7 +11,6 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ import numpy as np
 
 from qaprune.data.examples import Answer, Example
 from qaprune.data.nq_layouts import check_record, simplified, top_level_parts
+from qaprune.data.nq_tokens import Tokens, tokens_of
 from qaprune.data.structure import structure_token
 from qaprune.errors import InputError
 from qaprune.jsonfile import read_json_lines
@@ -26,7 +26,6 @@ from qaprune.jsonfile import read_json_lines
 ANSWER_TYPES = ("null", "yes", "no", "short", "long")
 """Of a window, in the order of the model's logits."""
 
-_HTML = re.compile(r"</?[A-Z][^\s<>]*>")
 _TAG = re.compile(r"<([A-Za-z]+)")
 _TITLE_IN_URL = re.compile(r"[?&]title=([^&]+)")
 _KIND_OF_TAG = {"Table": "Table", "Ul": "List", "Ol": "List", "Dl": "List"}
@@ -86,20 +85,15 @@ class NqExample(Example):
     annotations: tuple[Mapping[str, Any], ...] = ()
 
 
-def readable(text: str, candidates: list[dict[str, Any]]) -> tuple[list[str], np.ndarray]:
-    """A document's tokens, and which of them a model reads (bool): words of top-level candidates.
+def readable(text: str, parts: list[tuple[int, int]]) -> tuple[Tokens, np.ndarray]:
+    """A document's tokens, and which of them a model reads (bool): words of top-level parts.
 
-    Without any such candidate all words are read. White space inside a token becomes `_`, as in the
-    official simplification: a word is what stands between two spaces.
+    Without any such part all words are read.
     """
-    tokens = text.split(" ")
+    tokens = tokens_of(text)
     inside = np.zeros(len(tokens), bool)
-    for first, last in top_level_parts(candidates) or [(0, len(tokens))]:
-        inside[first:last] = True
-    if text.split() != tokens:
-        tokens = ["_".join(token.split()) for token in tokens]
-        inside[[n for n, token in enumerate(tokens) if not token]] = False
-    inside[[n for n, token in enumerate(tokens) if token[:1] == "<" and _HTML.fullmatch(token)]] = False
+    for first, last in parts or [(0, len(tokens))]:
+        inside[first:last] = tokens.words[first:last]
     return tokens, inside
 
 
@@ -108,30 +102,43 @@ def make_document(text: str, candidates: list[dict[str, Any]]) -> Document:
 
     Without a top-level candidate it is all of the text, as one part that no long answer can name.
     """
-    tokens, inside = readable(text, candidates)
     parts = top_level_parts(candidates)
+    tokens, inside = readable(text, parts)
     seen: Counter[str] = Counter()
-    leads: list[tuple[int, str]] = []
-    for first, _ in parts or [(0, len(tokens))]:
+    firsts = [first for first, _ in parts] or [0]
+    leads: list[str] = []
+    for first in firsts:
         tag = None if inside[first] else _TAG.match(tokens[first])
         kind = _KIND_OF_TAG.get(tag[1] if tag else "", "Paragraph")
         seen[kind] += 1
-        leads.append((first, structure_token(kind, seen[kind])))
+        leads.append(structure_token(kind, seen[kind]))
     numbers = np.flatnonzero(inside)
-    words = list(compress(tokens, inside.tolist()))
     # Before the first word of each part; its number is that of the part's first token.
-    places = np.searchsorted(numbers, [first for first, _ in leads])
-    for (_, token), place in zip(reversed(leads), reversed(places.tolist()), strict=True):
-        words.insert(place, token)
-    numbers = np.insert(numbers, places, [first for first, _ in leads]).astype(np.int32)
-    sizes = np.fromiter(map(len, words), np.int32, len(words)) + 1
+    places = np.searchsorted(numbers, firsts)
+    starts, ends = tokens.starts[numbers], tokens.ends[numbers]
+    sizes = np.insert(ends - starts, places, [len(lead) for lead in leads]) + 1
     return Document(
-        " ".join(words),
-        np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32),
-        numbers,
+        _joined(tokens.text, starts, ends, leads, places),
+        (np.cumsum(sizes) - sizes).astype(np.int32),
+        np.insert(numbers, places, firsts).astype(np.int32),
         (places + np.arange(len(places))).astype(np.int32),
         np.array(parts, np.int32).reshape(-1, 2),
     )
+
+
+def _joined(text: str, starts: np.ndarray, ends: np.ndarray, leads: list[str], places: np.ndarray) -> str:
+    """The words of a text with leads before those at `places`; words that follow each other are cut out
+    of the text together."""
+    opens = np.ones(len(starts), bool)
+    opens[1:] = starts[1:] != ends[:-1] + 1
+    opens[places[places < len(starts)]] = True
+    closes = np.roll(opens, -1)  # a run ends before the next one; the first one begins at 0
+    runs = zip(starts[opens].tolist(), ends[closes].tolist(), strict=True)
+    pieces = [text[start:end] for start, end in runs]
+    first = np.flatnonzero(opens)
+    for lead, at in zip(reversed(leads), reversed(np.searchsorted(first, places).tolist()), strict=True):
+        pieces.insert(at, lead)
+    return " ".join(pieces)
 
 
 def nq_example(record: Mapping[str, Any], where: str) -> NqExample:
@@ -184,7 +191,7 @@ def label_of(annotations: list[Mapping[str, Any]]) -> tuple[tuple[int, int] | No
 def check_readable(record: Mapping[str, Any], where: str, labels: bool) -> None:
     """Refuse a checked record in which a model would read nothing and, with `labels`, one whose answer is
     no text that it reads: what `nq_example` finds, without making the document."""
-    _, inside = readable(record["document_text"], record["long_answer_candidates"])
+    _, inside = readable(record["document_text"], top_level_parts(record["long_answer_candidates"]))
     if not inside.any():
         raise _empty(where)
     span, _ = label_of(record["annotations"]) if labels else (None, 0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
+from operator import lt
 from typing import Any
 
 from qaprune.errors import InputError
@@ -82,10 +83,13 @@ def check_record(record: dict[str, Any], where: str) -> None:
         raise InputError(f"{where}: 'question_text': expected text, found none")
     tokens = field(record, "document_text", str, where).count(" ") + 1
     candidates = field(record, "long_answer_candidates", list, where)
-    for i, candidate in enumerate(candidates):
-        _token_range(candidate, tokens, where, f"long_answer_candidates[{i}]")
-        if type(candidate.get("top_level", True)) is not bool:
-            raise InputError(f"{where}: long_answer_candidates[{i}]: 'top_level': expected true or false")
+    if not _plain(candidates, tokens):
+        for i, candidate in enumerate(candidates):
+            _token_range(candidate, tokens, where, f"long_answer_candidates[{i}]")
+            if type(candidate.get("top_level", True)) is not bool:
+                raise InputError(
+                    f"{where}: long_answer_candidates[{i}]: 'top_level': expected true or false"
+                )
     parts = top_level_parts(candidates)
     for (_, before), (after, last) in pairwise(parts):
         if after < before:
@@ -146,15 +150,32 @@ def _check_bytes(span: dict[str, Any], inside: str) -> None:
         raise InputError(f"{inside}: bytes [{first}, {last}) are not a span")
 
 
+def _plain(candidates: list[Any], tokens: int) -> bool:
+    """Whether all candidates are good token ranges and have nothing else to check.
+
+    They are hundreds a record: this says it of all at once, what fails it is looked at one by one.
+    """
+    try:
+        firsts = [candidate["start_token"] for candidate in candidates]
+        lasts = [candidate["end_token"] for candidate in candidates]
+        top_levels = [candidate.get("top_level", True) for candidate in candidates]
+    except (KeyError, TypeError):
+        return False
+    return (
+        {*map(type, firsts), *map(type, lasts)} <= {int}
+        and {*map(type, top_levels)} <= {bool}
+        and all(map(lt, firsts, lasts))
+        and min(firsts, default=0) >= 0
+        and max(lasts, default=0) <= tokens
+        and not any("start_byte" in candidate or "end_byte" in candidate for candidate in candidates)
+    )
+
+
 def _token_range(span: Any, tokens: int, where: str, name: str) -> tuple[int, int]:
     """First and last token of a span, checked to lie inside a document of that many tokens."""
-    # Hundreds a record: the plain path first, the worded one for what fails it.
-    if type(span) is dict:
-        first, last = span.get("start_token"), span.get("end_token")
-        if type(first) is int and type(last) is int and 0 <= first < last <= tokens:
-            if "start_byte" in span or "end_byte" in span:
-                _check_bytes(span, f"{where}: {name}")
-            return first, last
     inside = f"{where}: {name}"
     first, last = (field(span, key, int, inside) for key in ("start_token", "end_token"))
-    raise InputError(f"{inside}: tokens [{first}, {last}) are not a span of the document's {tokens}")
+    if not 0 <= first < last <= tokens:
+        raise InputError(f"{inside}: tokens [{first}, {last}) are not a span of the document's {tokens}")
+    _check_bytes(span, inside)
+    return first, last

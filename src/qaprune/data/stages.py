@@ -6,17 +6,18 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 from qaprune.data.features import Features, write_features
-from qaprune.data.lines import chunks, ordered_map, shards
+from qaprune.data.lines import Chunk, Damage, chunks, ordered_map, shards
 from qaprune.data.prepare_nq import prepare_nq
 from qaprune.data.prepared import write_examples
 from qaprune.data.sources import fetch_encoder, read_squad2_source
 from qaprune.data.split import sample_questions, split_holdout
 from qaprune.data.squad2 import write_squad2_gold
-from qaprune.data.windows import load_tokenizer, make_featuriser, start_windows, windows_of
+from qaprune.data.windows import SPLITS, load_tokenizer, make_featurisers, start_windows, windows_of
 from qaprune.errors import InputError
 from qaprune.models.encoder import (
     WEIGHTS,
@@ -150,20 +151,28 @@ def features(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Log) 
     length, most = spec["windows"]["length"], longest_input(read_config(inputs["encoder"]))
     if length > most:
         raise InputError(f"windows.length: {length} tokens; the encoder has positions for {most}")
-    for split in ("train", "holdout", "dev"):
-        settings = (inputs["encoder"], spec["architecture"], spec["task"], spec["windows"], split)
-        meta = make_featuriser(*settings).meta
+    settings = (inputs["encoder"], spec["architecture"], spec["task"], spec["windows"])
+    metas = {split: featuriser.meta for split, featuriser in make_featurisers(*settings).items()}
+    # One after the other through the same processes: words that train has taught them are known in dev.
+    made = ordered_map(windows_of, _split_chunks(inputs), inputs.get("threads", 1), start_windows, settings)
+    for split in SPLITS:
         tally: Counter[str] = Counter()
-        made = ordered_map(
-            windows_of, chunks(inputs[split]), inputs.get("threads", 1), start_windows, settings
-        )
-        write_features(out / f"{split}.safetensors", _tallied(made, tally), meta | facts)
+        parts = takewhile(lambda part: part is not None, made)
+        write_features(out / f"{split}.safetensors", _tallied(parts, tally), metas[split] | facts)
         if split == "train":
             # The hold-out must know what train is like: it is cut from a part of its articles alone.
             facts = {"answerable": round(tally["answered"] / max(1, tally["questions"]), 6)}
         counts[split] = tally["windows"]
     summary = ", ".join(f"{split} {count:,}" for split, count in counts.items())
     return {"summary": f"windows: {summary}", "windows": counts}
+
+
+def _split_chunks(inputs: dict[str, Path]) -> Iterator[tuple[str, Chunk | Damage] | None]:
+    """The chunks of all splits, None behind each split's last."""
+    for split in SPLITS:
+        for chunk in chunks(inputs[split]):
+            yield split, chunk
+        yield None
 
 
 def _tallied(made: Iterable[tuple[Features, int]], tally: Counter[str]) -> Iterator[Features]:

@@ -23,6 +23,7 @@ from qaprune.errors import InputError
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
+SPLITS = ("train", "holdout", "dev")
 SPECIALS = {"bert": ("[CLS]", "[SEP]", "[PAD]"), "roberta": ("<s>", "</s>", "<pad>")}
 
 
@@ -116,7 +117,7 @@ class Featuriser:
 
     Of several gold answers the first is the label; a window that does not hold all of it is a null window.
     With `structure` the tokenizer learns the structure tokens of Natural Questions, and windows carry
-    answer types.
+    answer types. `words` is a memory that others with the same tokenizer may share.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class Featuriser:
         settings: WindowSettings,
         labels: bool,
         structure: bool = False,
+        words: WordPieces | None = None,
     ):
         self.tokenizer = add_structure_tokens(tokenizer) if structure else tokenizer
         self._cls, self._sep, pad = (tokenizer.token_to_id(token) for token in SPECIALS[architecture])
@@ -136,7 +138,7 @@ class Featuriser:
         self._settings = settings
         self._labels = labels
         self._structure = structure
-        self._words = WordPieces(tokenizer)
+        self._words = words or WordPieces(tokenizer)
         self.meta: dict[str, Any] = {
             "architecture": architecture,
             "pad_id": pad,
@@ -168,7 +170,7 @@ class Featuriser:
     def _contexts(self, examples: Sequence[Example]) -> list[_Context]:
         """The tokens of each example's context; texts that questions share are read once."""
         if self._structure and all(isinstance(example, NqExample) for example in examples):
-            return self._words.encode([(e.context.split(" "), e.document.starts) for e in examples])
+            return self._words.encode([(e.context, e.document.starts) for e in examples])
         texts = list(dict.fromkeys(example.context for example in examples))
         encodings = self.tokenizer.encode_batch(texts, add_special_tokens=False)
         known = {text: _Encoded(text, found) for text, found in zip(texts, encodings, strict=True)}
@@ -237,32 +239,44 @@ def _kept(question: str, window: int, settings: WindowSettings) -> bool:
     return crc32(f"{question}/{window}".encode()) / 2**32 < settings.null_windows
 
 
-def make_featuriser(
-    encoder: Path, architecture: str, task: str, windows: dict[str, Any], split: str
-) -> Featuriser:
-    """What makes the windows of one split: only training drops null windows, dev has no labels."""
+def make_featurisers(
+    encoder: Path, architecture: str, task: str, windows: dict[str, Any]
+) -> dict[str, Featuriser]:
+    """What makes the windows of each split: only training drops null windows, dev has no labels."""
     settings = WindowSettings(**windows)
-    if split != "train":
-        settings = replace(settings, null_windows=1.0)
     tokenizer = load_tokenizer(encoder)
-    return Featuriser(tokenizer, architecture, settings, labels=split != "dev", structure=task == "nq")
+    words = WordPieces(tokenizer)
+    return {
+        split: Featuriser(
+            tokenizer,
+            architecture,
+            settings if split == "train" else replace(settings, null_windows=1.0),
+            labels=split != "dev",
+            structure=task == "nq",
+            words=words,
+        )
+        for split in SPLITS
+    }
 
 
-_worker: Featuriser | None = None
-"""The featuriser of this process; its memory for words outlives a chunk."""
+_workers: dict[str, Featuriser] = {}
+"""The featurisers of this process; their memory for words outlives a chunk."""
 
 
 def start_windows(*settings: Any) -> None:
-    """Make this process ready for `windows_of`; the settings of `make_featuriser`."""
-    global _worker
+    """Make this process ready for `windows_of`; the settings of `make_featurisers`."""
     # Each process has a core: the tokenizer's own threads would fight over them.
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    _worker = make_featuriser(*settings)
+    _workers.update(make_featurisers(*settings))
 
 
-def windows_of(chunk: Chunk | Damage) -> tuple[Features, int]:
-    """The windows of a chunk of prepared lines, and how many of its questions have an answer."""
+def windows_of(item: tuple[str, Chunk | Damage] | None) -> tuple[Features, int] | None:
+    """The windows of a chunk of a split's prepared lines, and how many of its questions have an answer;
+    None, which ends a split, stays None."""
+    if item is None:
+        return None
+    split, chunk = item
     if isinstance(chunk, Damage):
         raise InputError(chunk.error)
     examples = [prepared_example(line, where) for where, line in chunk.lines()]
-    return _worker(examples), sum(bool(example.answers) for example in examples)
+    return _workers[split](examples), sum(bool(example.answers) for example in examples)

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from qaprune.data.characters import characters, is_space
+from qaprune.data.wordnumbers import WordNumbers, words_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 KNOWN_WORDS = 500_000
-"""Some 100 MB; when so many are known the memory starts anew."""
+"""Some 50 MB; when so many are known the memory starts anew."""
+LEARNT_AT_ONCE = 1_000
+"""Words that the library reads as one text: of longer texts it takes half as long again for a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Pieces:
     """The word pieces of a text, made as they are asked for. Word w has pieces `first[w]:first[w + 1]`."""
 
     first: np.ndarray
-    _codes: np.ndarray
+    _words: np.ndarray
     _starts: np.ndarray
     _table: _Table
 
@@ -60,7 +65,7 @@ class Pieces:
         low = int(np.searchsorted(self.first, begin, side="right")) - 1
         high = int(np.searchsorted(self.first, end, side="left"))
         counts = np.diff(self.first[low : high + 1])
-        shift = self._table.first[self._codes[low:high]] - self.first[low:high]
+        shift = self._table.first[self._words[low:high]] - self.first[low:high]
         places = np.repeat(shift, counts) + np.arange(self.first[low], self.first[high])
         base = np.repeat(self._starts[low:high], counts)
         cut = slice(begin - int(self.first[low]), end - int(self.first[low]))
@@ -72,53 +77,67 @@ class WordPieces:
 
     def __init__(self, tokenizer: Tokenizer):
         self._tokenizer = tokenizer
-        self._codes: dict[str, int] = {}
+        self._forget(0)
+
+    def _forget(self, words: int) -> None:
+        """Start anew, with room for that many words at least."""
+        self._numbers = WordNumbers(max(words, KNOWN_WORDS))
         self._table = _EMPTY
 
-    def encode(self, texts: Sequence[tuple[Sequence[str], np.ndarray]]) -> list[Pieces]:
-        """The pieces of texts, each given as its words and the characters that they start at.
+    def encode(self, texts: Sequence[tuple[str, np.ndarray]]) -> list[Pieces]:
+        """The pieces of texts, each given with the characters that its words start at; int32.
 
-        Every word is read as if it stood behind a space.
+        Words stand between single spaces. Every one is read as if it stood behind a space.
         """
-        found = [self._look_up(words) for words, _ in texts]
-        missing = [np.flatnonzero(codes < 0) for codes in found]
-        new = {words[at] for (words, _), places in zip(texts, missing, strict=True) for at in places}
-        if len(self._codes) + len(new) > KNOWN_WORDS and self._codes:
-            self._codes, self._table = {}, _EMPTY
-            return self.encode(texts)
-        if new:
-            self._learn(sorted(new))
-            for (words, _), codes, places in zip(texts, found, missing, strict=True):
-                codes[places] = self._look_up([words[at] for at in places])
-        table = self._table
-        counts = np.diff(table.first)
+        if not texts:
+            return []
+        words = words_of(" ".join(text for text, _ in texts))
+        numbers = self._numbers.find(words)
+        missing = int((numbers < 0).sum())
+        if len(self._numbers) + missing > self._numbers.room:
+            self._forget(len(words))
+            numbers[:] = -1
+        if new := self._numbers.add(words, numbers):
+            self._learn(words.cut(new))
+        counts = np.diff(self._table.first)[numbers]
+        ends = np.cumsum([len(starts) for _, starts in texts])
         return [
-            Pieces(np.concatenate([[0], np.cumsum(counts[codes])]), codes, starts, table)
-            for (_, starts), codes in zip(texts, found, strict=True)
+            Pieces(
+                np.concatenate([[0], np.cumsum(counts[end - len(starts) : end])]),
+                numbers[end - len(starts) : end],
+                starts,
+                self._table,
+            )
+            for (_, starts), end in zip(texts, ends.tolist(), strict=True)
         ]
 
-    def _look_up(self, words: Sequence[str]) -> np.ndarray:
-        return np.fromiter(map(self._codes.get, words, repeat(-1)), np.int64, len(words))
-
     def _learn(self, words: list[str]) -> None:
-        """Put these words at the end of the table; the library reads them as one text."""
+        """Put these words at the end of the table."""
+        old = self._table
+        read = [self._read(words[at : at + LEARNT_AT_ONCE]) for at in range(0, len(words), LEARNT_AT_ONCE)]
+        counts, ids, starts, ends = (np.concatenate(parts) for parts in zip(*read, strict=True))
+        self._table = _Table(
+            np.concatenate([old.first, old.first[-1] + np.cumsum(counts)]),
+            np.concatenate([old.ids, ids]),
+            np.concatenate([old.starts, starts]),
+            np.concatenate([old.ends, ends]),
+        )
+
+    def _read(self, words: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """How many pieces each word has, and of all pieces ids and offsets in their words; int32."""
         text = " " + " ".join(words)
         sizes = np.fromiter(map(len, words), np.int64, len(words))
         begins = np.cumsum(sizes + 1) - sizes
         encoding = self._tokenizer.encode(text, add_special_tokens=False)
         starts, ends = trimmed(text, encoding.offsets)
         # A piece belongs to the word of its last character, the space before a word to that word.
-        last = np.array([end - 1 for _, end in encoding.offsets])
-        owner = np.searchsorted(begins - 1, last, side="right") - 1
-        counts = np.bincount(owner, minlength=len(words))
-        old = self._table
-        self._table = _Table(
-            np.concatenate([old.first, old.first[-1] + np.cumsum(counts)]),
-            np.concatenate([old.ids, np.array(encoding.ids, np.int32)]),
-            np.concatenate([old.starts, (starts - begins[owner]).astype(np.int32)]),
-            np.concatenate([old.ends, (ends - begins[owner]).astype(np.int32)]),
+        owner = np.searchsorted(begins - 1, ends - 1, side="right") - 1
+        return (
+            np.bincount(owner, minlength=len(words)),
+            np.array(encoding.ids, np.int32),
+            (starts - begins[owner]).astype(np.int32),
+            (ends - begins[owner]).astype(np.int32),
         )
-        self._codes.update(zip(words, range(len(self._codes), len(self._codes) + len(words)), strict=True))
 
 
 def trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarray, np.ndarray]:
@@ -126,11 +145,11 @@ def trimmed(text: str, offsets: Sequence[tuple[int, int]]) -> tuple[np.ndarray, 
 
     A byte-level piece may begin with the space before its word; answers never do.
     """
-    found = np.array(offsets, np.int32).reshape(-1, 2)
-    starts, ends = found[:, 0].copy(), found[:, 1]
-    for at, (start, end) in enumerate(offsets):
-        if start < end and text[start].isspace():
-            while start < end and text[start].isspace():
-                start += 1
-            starts[at] = start
+    flat = np.fromiter(chain.from_iterable(offsets), np.int32, 2 * len(offsets))
+    starts, ends = flat[::2].copy(), flat[1::2].copy()
+    codes = characters(text)
+    at = np.flatnonzero(starts < ends)
+    while len(at := at[is_space(codes[starts[at]])]):
+        starts[at] += 1
+        at = at[starts[at] < ends[at]]
     return starts, ends
