@@ -43,15 +43,16 @@ def gate(
             round_to=multiples(spec),
             hidden=asked.hidden is not None,
         )
+    earlier: list[float] = []
     if criterion.needs_model:
-        task = _with_model(task, spec, inputs, out)
+        task = _with_model(task, spec, inputs, out, earlier)
     began = time.perf_counter()
     scores = criterion.score(task)
     if criterion.trains_weights:
         from safetensors.torch import save_model
 
         save_model(task.model.to("cpu"), out / TRAINED_WEIGHTS)
-    seconds = time.perf_counter() - began if criterion.needs_model else 0.0
+    seconds = time.perf_counter() - began + sum(earlier) if criterion.needs_model else 0.0
     check_scores(scores, shape, spec["criterion"])
     save_scores(out / "scores.safetensors", scores)
     return {
@@ -62,7 +63,10 @@ def gate(
     }
 
 
-def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], out: Path) -> GateTask:
+def _with_model(
+    task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], out: Path, earlier: list[float]
+) -> GateTask:
+    """The task with its model and what trains it; the seconds of killed processes are put into `earlier`."""
     from qaprune.data.features import load_features
     from qaprune.models.encoder import load_model
     from qaprune.train.batches import train_batches
@@ -89,7 +93,11 @@ def _with_model(task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], o
     def fit(objective: Objective, settings: Mapping[str, Any]) -> FitResult:
         name, label = next(names), spec["label"]
         log_file, checkpoints = out / f"{name}.jsonl", of_stage(out, spec, inputs, name)
-        return train(objective, windows, settings, task.seed, compute, log_file, label, logits, checkpoints)
+        result = train(
+            objective, windows, settings, task.seed, compute, log_file, label, logits, checkpoints
+        )
+        earlier.append(result.before)
+        return result
 
     return replace(
         task, model=model, batches=batches, autocast=compute.autocast, fit=fit, training=training

@@ -35,13 +35,17 @@ REPORT_STEPS = 50
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a training run cost and where its loss ended (mean of the last tenth of the steps)."""
+    """What a training run cost and where its loss ended (mean of the last tenth of the steps).
+
+    `seconds` include `before`, those of earlier processes that were killed.
+    """
 
     steps: int
     tokens: int
     seconds: float
     loss: float
     windows: int
+    before: float = 0.0
 
 
 def plan_steps(features: Features, settings: Mapping[str, Any], seed: int) -> list[Planned]:
@@ -266,7 +270,7 @@ class _Run:
 
     def result(self) -> FitResult:
         tail = torch.stack(self.losses[-max(1, len(self.plans) // 10) :]).mean().item()
-        return FitResult(len(self.plans), self.tokens, self.seconds, tail, self.windows)
+        return FitResult(len(self.plans), self.tokens, self.seconds, tail, self.windows, self.before)
 
 
 def _mixed(*numbers: int) -> int:
