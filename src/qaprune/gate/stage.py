@@ -66,7 +66,7 @@ def gate(
 def _with_model(
     task: GateTask, spec: dict[str, Any], inputs: dict[str, Path], out: Path, earlier: list[float]
 ) -> GateTask:
-    """The task with its model and what trains it; the seconds of killed processes are put into `earlier`."""
+    """The task with its model and what trains it; seconds of killed processes go into `earlier`."""
     from qaprune.data.features import load_features
     from qaprune.models.encoder import load_model
     from qaprune.train.batches import train_batches
