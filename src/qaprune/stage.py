@@ -78,14 +78,26 @@ def run_stage(
         if is_main_process():
             _move_all(scratch, out, owns_folder)
             shutil.rmtree(resume_folder(scratch), ignore_errors=True)
-    except OSError as error:
-        if error.errno is not None and not isinstance(error, FileNotFoundError):
-            raise InputError(f"{out}: cannot be written ({error.strerror})") from error
-        raise
+    except Exception as error:
+        reason = _not_written(error)
+        if reason is None:
+            raise
+        raise InputError(f"{out}: cannot be written ({reason})") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
         lock.close()
     return result
+
+
+def _not_written(error: Exception) -> str | None:
+    """What the system said where a file could not be written; None for any other error."""
+    if isinstance(error, OSError):
+        known = error.errno is not None and not isinstance(error, FileNotFoundError)
+        return error.strerror if known else None
+    if type(error).__name__ != "SafetensorError":  # known without importing the package
+        return None
+    found = re.search(r" serializing: I/O error: (.+?) \(os error \d+\)", str(error))
+    return found[1] if found else None
 
 
 def _clear_orphans(out: Path) -> None:
@@ -212,7 +224,7 @@ class Log:
         self.keep(line)
 
     def keep(self, line: str) -> None:
-        """Into the file only."""
+        """Into the file only. Where that is not possible nothing is lost: the line is shown anyway."""
         if self.path is not None:
-            with self.path.open("a", encoding="utf-8") as file:
+            with contextlib.suppress(OSError), self.path.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from qaprune.budget import parse_budget
 from qaprune.cli import STAGES, main
@@ -92,6 +94,31 @@ def test_a_full_disk_is_one_line(tmp_path):
 
     with pytest.raises(InputError, match="No space left on device"):
         run_stage("gate", {}, {}, tmp_path / "b", full)
+
+
+def test_weights_that_do_not_fit_on_the_disk_are_one_line(tmp_path):
+    """Safetensors has an error of its own. A limit on the size of files stands in for the disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def large(folder: Path) -> dict:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+        try:
+            save_file({"a": np.zeros(9999, np.float32)}, folder / "model.safetensors")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        return {}
+
+    with pytest.raises(InputError, match=r"b: cannot be written \(File too large\)"):
+        run_stage("gate", {}, {}, tmp_path / "b", large)
+    assert not list(tmp_path.glob("**/model.safetensors"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device here that is always full")
+def test_a_log_file_that_cannot_grow_hides_no_error(tmp_path, capsys):
+    words = ["prune", "--spec", "{}", "--teacher", str(tmp_path), "--features", str(tmp_path)]
+    words += ["--holdout", str(tmp_path), "--out", str(tmp_path / "o"), "--log", "/dev/full"]
+    assert main(words) == 1
+    assert capsys.readouterr().err == "qaprune: error: --spec: missing key 'compute'\n"
 
 
 def test_the_digest_of_a_stage_changes_with_its_spec_and_inputs(tmp_path):
