@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from qaprune.errors import InputError
 from qaprune.models.encoder import encoder_layers
 from qaprune.train.losses import batch_logits, model_inputs
 from qaprune.train.objectives import Batch, Finetune
@@ -37,7 +38,11 @@ class HiddenMatch(Finetune):
         self._teacher = teacher.eval().requires_grad_(False)
         self._weight = settings["hidden_weight"]
         count = len(encoder_layers(model))
-        self._layers = [number - 1 for number in settings.get("hidden_layers") or range(1, count + 1)]
+        chosen = settings.get("hidden_layers") or range(1, count + 1)
+        for number in chosen:
+            if not 1 <= number <= count:
+                raise InputError(f"recovery.hidden_layers: {number}: expected layers from 1 to {count}")
+        self._layers = [number - 1 for number in chosen]
         self.map = nn.Parameter(initial_map(model, teacher))
         self._add_scheduled(torch.optim.AdamW([self.map], lr=settings["lr"], weight_decay=0.0))
 
