@@ -213,6 +213,9 @@ class Hungry:
     def __init__(self, most: int):
         self.most, self.seen = most, []
 
+    def fail(self) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+
     def __call__(self, objective: Objective) -> Objective:
         loss = objective.loss
 
@@ -220,7 +223,7 @@ class Hungry:
             rows = len(batch["input_ids"])
             self.seen.append(rows)
             if rows > self.most:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate")
+                self.fail()
             return loss(batch)
 
         objective.loss = tried
@@ -234,6 +237,13 @@ def test_out_of_memory_halves_the_passes_and_keeps_the_batch(kind, tmp_path):
     Training(kind).run(tmp_path, wrap=hungry)
     assert max(hungry.seen) > 3
     assert sum(rows > 3 for rows in hungry.seen) <= 2, "it learns the size once, not in every step"
+
+
+def test_the_memory_of_a_cpu_runs_out_alike(tmp_path):
+    hungry = Hungry(3)
+    hungry.fail = lambda: torch.empty(10**15)
+    Training("gold").run(tmp_path, wrap=hungry)
+    assert max(hungry.seen) > 3
 
 
 def test_out_of_memory_with_one_window_is_one_line(tmp_path):
@@ -276,6 +286,15 @@ def test_hidden_states_of_oneself_are_no_distance(tmp_path):
         model, make_model("bert", seed=1), SETTINGS | {"hidden_weight": 10.0, "hidden_layers": [2]}
     ).loss(batch)
     assert one.item() != pytest.approx(other.item(), rel=1e-3)
+
+
+def test_a_layer_that_is_not_there_is_one_line():
+    with pytest.raises(InputError, match=r"hidden_layers: 3: expected layers from 1 to 2"):
+        HiddenMatch(
+            make_model("bert", layers=2),
+            make_model("bert", layers=2),
+            SETTINGS | {"hidden_weight": 1.0, "hidden_layers": [1, 3]},
+        )
 
 
 def test_matching_hidden_states_brings_them_closer(tmp_path):

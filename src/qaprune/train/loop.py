@@ -286,8 +286,9 @@ def _rows(batch: Batch, first: int, last: int) -> Batch:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # Torch has a class of its own for GPUs alone.
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    # Torch has a class of its own for GPUs alone; on a CPU the words depend on the system.
+    words = ("can't allocate memory", "not enough memory")
+    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
 
 def fit(
