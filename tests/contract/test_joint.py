@@ -23,12 +23,22 @@ from qaprune.prune.costs import flops_costs
 from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.prune.stage import load_trained_weights, load_variant
+from qaprune.train import loop
 from qaprune.train.batches import train_batches
+from qaprune.train.loop import plan_steps
 from qaprune.train.losses import batch_logits
 from qaprune.train.objectives import training_loss
 from tests.conftest import make_features, make_model
 
-TRAINING = {"epochs": 4, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weight_decay": 0.01, "clip": 1.0}
+TRAINING = {
+    "epochs": 4,
+    "lr": 1e-3,
+    "warmup": 0.1,
+    "batch_tokens": 256,
+    "weight_decay": 0.01,
+    "clip": 1.0,
+    "dropout": 0.0,
+}
 SETTINGS = {
     "movement": {"share": 0.5, "lr": 0.1, "warmup": 0.1, "cooldown": 0.3},
     "l0_joint": {"share": 0.5, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "distil": True},
@@ -124,6 +134,16 @@ def test_distilled_joint_training_uses_the_teachers_logits(inputs, tmp_path):
         (tmp_path / name).mkdir()
         gate(spec_of("l0_joint"), inputs, tmp_path / name, print)
         found.append(load_file(tmp_path / name / TRAINED_WEIGHTS))
+    assert any(not torch.equal(found[0][key], found[1][key]) for key in found[0])
+
+
+def test_weights_that_train_with_gates_have_recoverys_dropout(inputs, tmp_path):
+    found = []
+    for dropout in (0.0, 0.5):
+        out = tmp_path / str(dropout)
+        out.mkdir()
+        gate(spec_of("movement") | {"training": TRAINING | {"dropout": dropout}}, inputs, out, print)
+        found.append(load_file(out / TRAINED_WEIGHTS))
     assert any(not torch.equal(found[0][key], found[1][key]) for key in found[0])
 
 

@@ -78,9 +78,10 @@ def _with_model(
 
     compute = start(spec["compute"], task.seed)
     windows = load_features(inputs["features"] / "train.safetensors")
-    model = load_model(inputs["teacher"], compute.attention, 0.0).to(compute.device)
-
     training = spec.get("training")
+    dropout = training["dropout"] if training else 0.0  # where weights train along, as in recovery
+    model = load_model(inputs["teacher"], compute.attention, dropout).to(compute.device)
+
     logits = None
     if training and "temperature" in training:
         logits = load_logits(inputs["teacher"] / "logits.safetensors")
