@@ -208,6 +208,22 @@ def test_what_a_step_closed_stays_closed(inputs, tmp_path, monkeypatch):
             assert not (after != 0)[before == 0].any()
 
 
+def test_steps_train_on_batches_of_their_own(inputs, tmp_path, monkeypatch):
+    """Half an epoch twice is not twice the same half."""
+    planned = []
+
+    def plan(*words):
+        batches = plan_steps(*words)
+        planned.append([sorted(batch.windows.tolist()) for batch in batches])
+        return batches
+
+    monkeypatch.setattr(loop, "plan_steps", plan)
+    (tmp_path / "gate").mkdir()
+    gate(spec_of("gain@steps") | {"training": TRAINING | {"epochs": 1}}, inputs, tmp_path / "gate", print)
+    assert len(planned) == 2
+    assert planned[0] != planned[1]
+
+
 @pytest.mark.parametrize(
     ("name", "half"), [("h50-f40", (75, 70)), ("flops50", 75), ("params60", 80), ("x2.0", 4 / 3)]
 )

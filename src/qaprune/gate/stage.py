@@ -19,6 +19,8 @@ from qaprune.models.encoder import EncoderShape, read_config, shape_of_config
 from qaprune.prune.costs import as_shares
 from qaprune.prune.select import costs_of, multiples
 
+SEED_STEP = 1_000_003
+"""Between the seeds of a criterion's trainings: away from those of other runs, which are small numbers."""
 TRAINED_WEIGHTS = "weights.safetensors"
 """Beside the scores of a criterion that trains weights: the teacher's tensors as they ended."""
 
@@ -89,14 +91,15 @@ def _with_model(
     def batches(tokens: int, number: int | None, seed: int):
         return train_batches(windows, tokens, seed, compute.device, number, logits)
 
-    names = (f"train-{number}" if number else "train" for number in count())
+    numbers = count()
 
     def fit(objective: Objective, settings: Mapping[str, Any]) -> FitResult:
-        name, label = next(names), spec["label"]
+        number, label = next(numbers), spec["label"]
+        name = f"train-{number}" if number else "train"
         log_file, checkpoints = out / f"{name}.jsonl", of_stage(out, spec, inputs, name)
-        result = train(
-            objective, windows, settings, task.seed, compute, log_file, label, logits, checkpoints
-        )
+        # Each training draws its own batches: parts of an epoch would else be the same part each time.
+        seed = task.seed + SEED_STEP * number
+        result = train(objective, windows, settings, seed, compute, log_file, label, logits, checkpoints)
         earlier.append(result.before)
         return result
 
