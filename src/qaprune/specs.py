@@ -130,7 +130,10 @@ class Specs:
             joint = self.plan.joint_settings(point.criterion)
             distil = joint.get("distil", False)
             spec["training"] = self._recovery_training(distil, joint["share"], point.criterion)
-        return spec | ({"compute": self._compute()} if criterion.needs_model else {})
+        if criterion.needs_model:
+            # Gates stand in hooks and are not compiled; the number of processes is the launcher's.
+            spec["compute"] = {key: value for key, value in self._compute().items() if key != "compile"}
+        return spec
 
     def prune(self, run: str, point: str) -> dict[str, Any]:
         found = self.plan.run(run)

@@ -86,6 +86,9 @@ def test_several_processes_are_launched_where_training_is(tmp_path):
     assert plan.training_threads == 6
     assert plan.spec("teacher", run=run)["compute"]["processes"] == 2
     assert "processes" not in plan.spec("evaluate", run=run)["compute"]
+    gate = plan.spec("gate", run=run, scoring=f"l0-{POINT}")["compute"]
+    assert gate["processes"] == 2
+    assert "compile" not in gate, "gates are never compiled"
     assert "compile" not in plan.spec("prune", run=run, point=plan.points(plan.runs[0])[0].id)["compute"]
     assert plan_of(tmp_path).launcher == "qaprune"
 
