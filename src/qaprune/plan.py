@@ -218,6 +218,11 @@ class Plan:
         """Whether a point's distilled row is brought to the teacher's hidden states too."""
         return bool(self._specs.recovery(point.criterion).get("hidden_weight"))
 
+    def distils_gates(self, point: Point) -> bool:
+        """Whether a point's criterion trains weights towards the teacher's logits."""
+        joint = self.criterion(point.criterion).trains_weights
+        return bool(joint and self.joint_settings(point.criterion).get("distil"))
+
     @property
     def launcher(self) -> str:
         """What starts a stage that trains."""

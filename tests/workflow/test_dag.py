@@ -113,6 +113,22 @@ def jobs_of_dry_run(text: str) -> list[tuple[str, list[str]]]:
     return found
 
 
+def test_what_is_read_of_the_teacher_is_kept_until_then(tmp_path):
+    """Its weights and logits are removed after the last job that names them as its input."""
+    gain = {"windows": 64, "batch_tokens": 2048, "budgets": ["h50-f50"], "recovery": ["distilled"]}
+    criteria = {
+        "gain": gain,
+        "gain@hidden": gain | {"recover": {"hidden_weight": 0.5}},
+        "gain@steps": gain | {"gradual": {"steps": 2, "share": 0.5, "distil": True}},
+    }
+    config = edited(tmp_path, criteria=criteria, keep={"teacher": False})
+    done = snakemake("-n", "--forceall", "--quiet", "reason", "--configfile", config)
+    for rule, name in (("gate", "logits"), ("recover", "model")):
+        path = f"results/test-dag/teacher/bert-squad2-s13/{name}.safetensors"
+        readers = [job for job, inputs in jobs_of_dry_run(done.stdout) if path in inputs]
+        assert readers.count(rule) == 1, rule
+
+
 def test_dev_labels_reach_only_evaluate():
     done = snakemake("-n", "--forceall", "--quiet", "reason", "--configfile", CONFIGS[0])
     jobs = jobs_of_dry_run(done.stdout)

@@ -89,7 +89,19 @@ def distilled_teacher(wildcards):
     """The teacher itself, where its hidden states are matched too, not its logits alone."""
     run = PLAN.run(wildcards.run)
     matched = wildcards.kind == "distilled" and PLAN.matches_hidden(PLAN.point(run, wildcards.point))
-    return f"{OUT}/teacher/{run.id}/stage.json" if matched else []
+    return [f"{OUT}/teacher/{run.id}/stage.json"] if matched else []
+
+
+def distilled_teacher_weights(wildcards):
+    """Its weights must not be removed before they were read."""
+    return [str(Path(path).with_name("model.safetensors")) for path in distilled_teacher(wildcards)]
+
+
+def gate_logits(wildcards):
+    """The teacher's logits, where weights train along with gates towards them; never removed before."""
+    run = PLAN.run(wildcards.run)
+    point = next(point for point in PLAN.points(run) if point.scoring == wildcards.scoring)
+    return f"{OUT}/teacher/{run.id}/logits.safetensors" if PLAN.distils_gates(point) else []
 
 
 def point_scores(wildcards):

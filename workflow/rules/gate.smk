@@ -2,6 +2,7 @@ rule gate:
     input:
         teacher=f"{OUT}/teacher/{{run}}/stage.json",
         weights=f"{OUT}/teacher/{{run}}/model.safetensors",
+        logits=gate_logits,
         features=run_features,
         latency=gate_latency,
     output:

@@ -4,6 +4,7 @@ rule recover:
         weights=f"{OUT}/prune/{{run}}/{{point}}/model.safetensors",
         logits=f"{OUT}/teacher/{{run}}/logits.safetensors",
         teacher=distilled_teacher,
+        teacher_weights=distilled_teacher_weights,
         features=run_features,
         holdout=run_data("holdout.jsonl.gz"),
     output:
