@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
 from qaprune.train.checkpoints import SECONDS, Checkpoints
 from qaprune.train.compute import start
@@ -31,6 +32,19 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 def test_training_repeats_bit_for_bit(device, tmp_path):
     assert same(trained(tmp_path), trained(tmp_path))
+
+
+def test_attention_over_long_windows_repeats_bit_for_bit(device):
+    """Few heads and many keys: there the fused kernel shares one sum among blocks, unless told not to."""
+    start(COMPUTE, 3)
+    query, key, value = torch.randn(3, 2, 4, 2048, 64, device=device, dtype=torch.bfloat16)
+    mask = torch.arange(2048, device=device) < 2000
+    found = []
+    for _ in range(20):
+        inputs = [part.clone().requires_grad_() for part in (query, key, value)]
+        output = functional.scaled_dot_product_attention(*inputs, attn_mask=mask[None, None, None])
+        found.append(torch.stack(torch.autograd.grad(output.float().square().sum(), inputs)))
+    assert all(torch.equal(gradients, found[0]) for gradients in found)
 
 
 def test_a_killed_run_ends_with_the_same_bits(device, tmp_path, monkeypatch):

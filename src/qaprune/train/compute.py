@@ -87,7 +87,8 @@ def start(settings: dict[str, Any], seed: int) -> Compute:
     if device.type == "cuda":
         # cuBLAS repeats its sums only with a workspace of fixed size, set before its first call.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        # Not `warn_only`: fused attention then adds up its gradients in another order each time.
+        torch.use_deterministic_algorithms(True)
         torch.backends.cudnn.benchmark = False
     compute = Compute(
         device,
