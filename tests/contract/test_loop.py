@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -175,7 +176,19 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(tmp_path, 
     ):
         found.save(2, State({"a": torch.zeros(3)}, {"step": 2}))
     assert torch.equal(found.load().tensors["a"], torch.ones(3))
-    assert not (tmp_path / "c" / ".writing").exists()
+    assert not list((tmp_path / "c").glob(".writing*"))
+
+
+def test_processes_that_train_the_same_leave_each_other_alone(tmp_path):
+    """One that outlived its command writes on while the command runs again."""
+    found = Checkpoints(tmp_path / "c", {})
+    living, dead = (tmp_path / "c" / f".writing-{number}" for number in (os.getppid(), 2**22 + 1))
+    for folder in (living, dead):
+        folder.mkdir(parents=True)
+        (folder / "state.json").write_text("half")
+    found.save(1, State({"a": torch.ones(3)}, {"step": 1}))
+    assert found.load().facts == {"step": 1}
+    assert [path.name for path in (tmp_path / "c").glob(".writing*")] == [living.name]
 
 
 def first_gradients(kind, folder, wrap=lambda objective: objective, **more) -> list[torch.Tensor]:

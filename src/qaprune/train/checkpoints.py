@@ -25,6 +25,8 @@ from qaprune.errors import InputError
 SECONDS = "QAPRUNE_CHECKPOINT_SECONDS"
 """Environment variable: least time between two checkpoints. It changes no result, so no config has it."""
 DEFAULT_SECONDS = 120.0
+WRITING = ".writing-"
+"""How the folder of a checkpoint that is being written is called, and the number of the process."""
 PATIENCE = 20
 """Writing may take one part in this many of the time."""
 
@@ -72,9 +74,9 @@ class Checkpoints:
     def save(self, step: int, state: State) -> None:
         """Write one. A disk that is full ends the run in one line; the last checkpoint stays as it was."""
         began = time.monotonic()
-        final, scratch = self.folder / f"step-{step:09d}", self.folder / ".writing"
+        final, scratch = self.folder / f"step-{step:09d}", self.folder / f"{WRITING}{os.getpid()}"
         try:
-            shutil.rmtree(scratch, ignore_errors=True)
+            self._clear_unfinished()
             scratch.mkdir(parents=True)
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in state.tensors.items()}
             save_file(tensors, scratch / "state.safetensors")
@@ -91,11 +93,20 @@ class Checkpoints:
                 f"{self.folder}: no checkpoint of step {step} could be written ({reason}); "
                 "run the same command again to go on from the one before"
             ) from None
-        for path in self.folder.glob("step-*"):
+        for path in self.folder.glob("step-*"):  # another process's are as good
             if path != final:
                 shutil.rmtree(path, ignore_errors=True)
         self._last, self.written = time.monotonic(), True
         self._cost = self._last - began
+
+
+    def _clear_unfinished(self) -> None:
+        """Remove what processes left that were killed while they wrote. One that outlived the command which
+        started it may be writing still: the same training, so nothing is lost when both go on."""
+        for path in self.folder.glob(f"{WRITING}*"):
+            owner = int(path.name.removeprefix(WRITING))
+            if owner == os.getpid() or not _alive(owner):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def of_stage(out: Path, spec: dict[str, Any], inputs: dict[str, Path], name: str = "train") -> Checkpoints:
@@ -110,6 +121,16 @@ def of_stage(out: Path, spec: dict[str, Any], inputs: dict[str, Path], name: str
         "compute": stage.COMPUTE,
     }
     return Checkpoints(stage.resume_folder(out) / name, identity)
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # another user's
+    return True
 
 
 def _flush(path: Path) -> None:
