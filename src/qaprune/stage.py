@@ -32,6 +32,9 @@ BUNDLED = "bundled"
 LOCK = ".lock"
 """In a stage's temporary folder: held by the process that works there."""
 
+MEASURED = ("table.json",)
+"""Files of stage folders that hold timings: the stage `latency` has its table."""
+
 PACKAGES = ("qaprune", "torch", "transformers", "tokenizers", "numpy")
 
 
@@ -154,10 +157,12 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a stage folder, what its `stage.json` says went into it."""
+    """SHA-256 of a file; of a stage folder, what its `stage.json` says went into it, and what it measured
+    that others compute with: that differs from time to time."""
     if path.is_dir():
         record = read_stage(path)
         parts = {key: record[key] for key in ("stage", "spec", "inputs")}
+        parts |= {name: digest(path / name) for name in MEASURED if (path / name).exists()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -129,6 +129,17 @@ def test_the_digest_of_a_stage_changes_with_its_spec_and_inputs(tmp_path):
     assert len(digests) == 2
 
 
+def test_the_digest_of_a_latency_table_changes_with_its_times(tmp_path):
+    """Masks hang on them, and so does what a killed training may go on from."""
+    digests = set()
+    for name, times in (("a", "[1.0]"), ("b", "[1.1]"), ("c", "[1.0]")):
+        run_stage(
+            "latency", {}, {}, tmp_path / name, lambda f, t=times: (f / "table.json").write_text(t) and {}
+        )
+        digests.add(digest(tmp_path / name))
+    assert len(digests) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
