@@ -99,7 +99,6 @@ class Checkpoints:
         self._last, self.written = time.monotonic(), True
         self._cost = self._last - began
 
-
     def _clear_unfinished(self) -> None:
         """Remove what processes left that were killed while they wrote. One that outlived the command which
         started it may be writing still: the same training, so nothing is lost when both go on."""
