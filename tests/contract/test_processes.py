@@ -52,6 +52,10 @@ SPECS = {
     "l0": ("gate", GATE | {"criterion": "l0", "settings": L0}),
     "l0_joint": ("gate", GATE | {"training": TRAINING | DISTIL}),
 }
+STEPS = L0 | {"steps": 20, "gradual": {"steps": 2, "share": 0.5}}
+SHORT = TRAINING | {"epochs": 10}
+GRADUAL = ("gate", GATE | {"criterion": "l0@steps", "settings": STEPS, "training": SHORT})
+"""Four trainings in one stage: gates, weights, and both again."""
 WRITTEN = {"teacher": "model", "recover": "model", "gate": "scores"}
 
 
@@ -117,11 +121,11 @@ def log_of(out: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def kill_after(folder: Path, kind: str, out: Path, step: int) -> None:
+def kill_after(folder: Path, kind: str, out: Path, step: int, training: str = "train") -> None:
     """Start the stage and kill it once a checkpoint of at least that step is there."""
     words = [sys.executable, "-m", "qaprune", *command(folder, kind, out)]
     process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=os.environ | {SECONDS: "0"})
-    resume = out.with_name(f".{out.name}.resume") / "train"
+    resume = out.with_name(f".{out.name}.resume") / training
     while process.poll() is None:
         if any(int(path.name[5:]) >= step for path in resume.glob("step-*")):
             process.send_signal(signal.SIGKILL)
@@ -142,6 +146,17 @@ def test_a_stage_killed_twice_ends_with_the_same_bits(kind, folder, tmp_path):
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
     assert not (tmp_path / ".killed.resume").exists()
+
+
+def test_a_stage_of_several_trainings_may_be_killed_in_any(folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(SPECS, "gradual", GRADUAL)
+    run(folder, "gradual", tmp_path / "whole")
+    for training, step in (("train", 5), ("train-1", 5), ("train-2", 20), ("train-3", 5)):
+        kill_after(folder, "gradual", tmp_path / "killed", step, training)
+    run(folder, "gradual", tmp_path / "killed")
+    whole, killed = (result_of("gradual", tmp_path / name) for name in ("whole", "killed"))
+    assert whole.keys() == killed.keys()
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
 @pytest.mark.parametrize("kind", ["teacher", "l0_joint"])
