@@ -122,6 +122,10 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
         ({"criteria": {"gain": GAIN | {"seeds": [7]}}}, "criteria.gain.seeds: 7 is not one of 13"),
         ({"criteria": {"gain": GAIN | {"recover": {"lrr": 1}}}}, "criteria.gain.recover.lrr: unknown key"),
         (
+            {"criteria": {"gain": GAIN | {"recover": {"epochs": 4}}}},
+            "criteria.gain.recover.epochs: expected at most the 0.12 of recovery.training.epochs",
+        ),
+        (
             {"criteria": {"gain": GAIN | {"gradual": {"steps": 1, "share": 0.5}}}},
             "criteria.gain.gradual.steps: expected at least 2",
         ),
