@@ -15,6 +15,7 @@ from qaprune.report.collect import collect
 from qaprune.report.recommend import Need, recommend
 from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.tables import matrix_csv, points_csv
+from qaprune.stage import digest
 from tests.unit.report_data import write_evaluate, write_profile
 
 HOLDOUT = {
@@ -181,6 +182,26 @@ def test_the_text_has_figures_intervals_the_rule_and_fits_eighty_columns(results
     assert f"snakemake {target} --cores all --configfile config/small.yaml" in out
     free = [line for line in out.splitlines() if "checkpoint" not in line and "snakemake" not in line]
     assert max(map(len, free)) <= 80
+
+
+def test_another_dev_sets_points_lead_to_the_checkpoints_that_were_scored(results: Path, capsys):
+    """`checkpoints_of: squad2` trains nothing on news."""
+    for name in ("points.csv", "matrix.csv"):
+        edit(results, lambda row: row.update(dataset="news"), name)
+    teacher, evaluate = results / "teacher" / "bert-squad2-s13", results / "evaluate" / "bert-news-s13"
+    for folder in (teacher, evaluate):
+        folder.mkdir(parents=True)
+    record = {"stage": "teacher", "spec": {}, "inputs": {}}
+    (teacher / "stage.json").write_text(json.dumps(record))
+    (evaluate / "stage.json").write_text(json.dumps({"inputs": {"variant teacher": digest(teacher)}}))
+    folder = results / "recover" / "bert-squad2-s13" / "l0-h50-f50" / "distilled"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("")
+    assert main(["recommend", str(results), "--dataset", "news", "--max-f1-drop", "1"]) == 0
+    out = capsys.readouterr().out
+    assert f"checkpoint {folder}" in out
+    assert "results/small/recover/bert-squad2-s13/gain-h50-f50/distilled/model.safetensors" in out
+    assert "bert-news-s13" not in out
 
 
 def test_json_carries_the_rows_figures_and_folders(results: Path, capsys):
