@@ -148,6 +148,17 @@ def test_several_seeds_count_by_their_mean_and_the_best_one_is_named(made: Path,
     assert "mean of seeds 14, 13: 1.20 F1 lost" in capsys.readouterr().out
 
 
+def test_a_point_of_one_seed_is_not_compared_with_means_of_two(made: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "two"
+    shutil.copytree(made / "tables", folder / "tables")
+    edit(folder, lambda row: None, keep=lambda row: row["seed"] == "13" or row["budget"] != "h25-f25")
+    (answer,) = recommend([folder], Need("squad2", 3.0))
+    assert answer.points[0].name == "l0-h50-f50/distilled"
+    assert "l0-h25-f25/distilled" in answer.left_out
+    assert main(["recommend", str(folder), "--dataset", "squad2", "--max-f1-drop", "3"]) == 0
+    assert "left out, not measured at every seed: " in capsys.readouterr().out
+
+
 def test_none_within_the_limits_exits_3_and_names_the_closest_miss(results: Path, capsys):
     asked = ["recommend", str(results), "--dataset", "squad2", "--max-f1-drop", "1", "--min-speedup", "2.5"]
     assert main(asked) == 3

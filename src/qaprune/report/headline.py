@@ -11,6 +11,8 @@ from qaprune.report.speed import AXES
 
 MOST_LOST = 1.0
 """F1 points on the hold-out that the chosen row may lose to its teacher there. The project's own choice."""
+ROUNDING = 1e-9
+"""What two sums of the same figures may differ by."""
 
 
 class Headline(NamedTuple):
@@ -41,13 +43,22 @@ class Choice(NamedTuple):
 
 
 def choose(group: list[Row]) -> Choice | None:
-    """The fastest row of a pair that loses at most MOST_LOST on the hold-out, else the one that loses the
-    least. Dev plays no part. None where no row has both a speedup and a hold-out score.
+    """The fastest point of a pair that loses at most MOST_LOST on the hold-out, else what loses the least
+    there. Dev plays no part. None where no row has both a speedup and a hold-out score.
+
+    The rule of `recommend`: of one point's recoveries, whose times differ by noise alone, the best on the
+    hold-out stands for it.
     """
     found = _candidates(group)
-    kept = [choice for choice in found if choice.lost <= MOST_LOST]
-    if kept:
-        return max(kept, key=lambda choice: choice.speedup)
+    best: dict[tuple[object, object], Choice] = {}
+    for choice in found:
+        point = (choice.rows[0]["criterion"], choice.rows[0]["budget"])
+        if choice.lost <= MOST_LOST + ROUNDING and (point not in best or choice.lost < best[point].lost):
+            best[point] = choice
+    if best:
+        return min(
+            best.values(), key=lambda choice: (-choice.speedup, choice.lost, name_of(choice.rows[0]))
+        )
     return min(found, key=lambda choice: choice.lost, default=None)
 
 

@@ -66,6 +66,8 @@ def _block(need: Need, answer: Answer) -> list[str]:
     lines = [*_wrapped(f"{answer.model} on {need.dataset}: {asked}")]
     shown = answer.points or tuple(miss.candidate for miss in answer.misses)
     lines += _wrapped(f"timed: {_setting(shown[0])}", "  ")
+    if answer.left_out:
+        lines += _wrapped(f"left out, not measured at every seed: {', '.join(answer.left_out)}", "  ")
     if not answer.points:
         lines.append("no measured point meets this")
         for number, miss in enumerate(answer.misses):
@@ -183,6 +185,7 @@ def json_text(need: Need, answers: list[Answer]) -> str:
             "model": answer.model,
             "recommended": _record(answer.points[0]) if answer.points else None,
             "runner_up": _record(answer.points[1]) if len(answer.points) > 1 else None,
+            "left_out": list(answer.left_out),
             "misses": [{"limit": miss.limit, **_record(miss.candidate)} for miss in answer.misses],
         }
         for answer in answers
