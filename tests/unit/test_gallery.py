@@ -64,6 +64,18 @@ def test_a_pair_with_everything_has_all_plates_in_the_readers_order(full: dict[s
         assert plate.caption.endswith(".")
 
 
+def test_a_single_point_is_told_of_no_masks_and_its_levels_stand_inside_the_frame(tmp_path: Path):
+    plates = plates_of(runs_of(tmp_path, seeds=(13, 14), shares={("l0", "h50-f50"): (0.36, 0.87, 0.88, 2)}))
+    survived = plates["bert-squad2-survived"]
+    assert "random" not in words(survived) + survived.caption
+    assert "Mean of the seeds." in survived.caption
+    axes = plates["bert-squad2-recovery"].figure.axes[0]
+    low, high = axes.get_xlim()
+    levels = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]
+    assert len(levels) == 3
+    assert all(low + 0.5 < level < high - 0.5 for level in levels)
+
+
 def test_captions_say_what_bars_are_and_where_it_was_timed(full: dict[str, Plate]):
     for kind in ("", "-energy"):
         caption = full[f"bert-squad2{kind}"].caption
@@ -80,6 +92,7 @@ def test_without_profile_or_older_files_plates_are_left_out_with_a_reason(tmp_pa
     assert "not profiled" in missing["matrix"]
     assert "not profiled" in missing["energy"]
     assert "scored before" in missing["survived"]
+    assert not any(plate.caption for plate in plates.values() if plate.figure is None)
     assert "no training log" in missing["training"]
     assert "not measured" in words(plates["bert-nq"]), "the pair's own plot is always there"
 

@@ -18,6 +18,7 @@ from qaprune.report.matrix_figure import matrix_figure
 from qaprune.report.published import DATASET
 from qaprune.report.recovery_figure import recovered_points, recovery_figure
 from qaprune.report.rows import pairs, timed_at, untrained
+from qaprune.report.seeds import seeds_of
 from qaprune.report.speed_figure import speed_figure
 from qaprune.report.survived_figure import survived_figure, survivors
 from qaprune.report.training_figure import curve_rows, training_figure
@@ -39,7 +40,7 @@ class Plate(NamedTuple):
     """File stem under plots/."""
     title: str
     caption: str
-    """One or two sentences: what it shows, what the bars are, the hardware."""
+    """One or two sentences: what it shows, what the bars are, the hardware. Empty without a figure."""
     figure: Figure | None
     reason: str
     """Why there is no figure, else empty."""
@@ -69,8 +70,8 @@ def gallery(runs: list[Run], rows: list[Row], matrix: list[Row], published: bool
 
 
 def _plate(name: str, title: str, caption: str, reason: str, draw: Callable[..., Any], *data: Any) -> Plate:
-    """The plate, drawn from `data` unless there is a reason not to."""
-    return Plate(name, title, caption, None if reason else draw(*data), reason)
+    """The plate, drawn from `data` unless there is a reason not to; then there is nothing to describe."""
+    return Plate(name, title, "", None, reason) if reason else Plate(name, title, caption, draw(*data), "")
 
 
 def _main(stem: str, models: str, group: list[Row], published: bool) -> Plate:
@@ -101,8 +102,12 @@ def _recovery(stem: str, models: str, group: list[Row]) -> Plate:
 def _survived(stem: str, models: str, widths: list[Row]) -> Plate:
     caption = (
         "Attention heads and feed-forward units left in each layer, by criterion and budget; colours are "
-        "the share of the teacher's own. Of random masks the first; of several seeds the mean."
+        "the share of the teacher's own."
     )
+    if any(row["criterion"] == "random" for row in widths):
+        caption += " Of random masks the first."
+    if len(seeds_of(widths)) > 1:
+        caption += " Mean of the seeds."
     reason = "" if any(row["criterion"] for row in widths) else NO_WIDTHS
     return _plate(f"{stem}-survived", f"What survived: {models}", caption, reason, survived_figure, widths)
 

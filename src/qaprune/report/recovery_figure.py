@@ -64,13 +64,15 @@ def _draw_line(axes: Any, place: int, found: dict[str, Point], colour: str, mark
 
 
 def _levels(axes: Any, rows: list[Row]) -> None:
-    """Vertical lines for teacher, teacher+ and no-answer, named above."""
+    """Vertical lines for teacher, teacher+ and no-answer, named above; none of them is the frame's edge."""
+    (low, high), levels = axes.get_xlim(), []
     for name, style in LEVELS.items():
         found = [float(row["f1"]) for row in rows if row["variant"] == name]  # type: ignore[arg-type]
         if not found:
             continue
         f1 = sum(found) / len(found)
         axes.axvline(f1, color=GREY, lw=1.0, ls=style, zorder=1)
+        levels.append(f1)
         axes.annotate(
             f"{name} {f1:.1f}",
             (f1, 1.0),
@@ -82,3 +84,6 @@ def _levels(axes: Any, rows: list[Row]) -> None:
             color=GREY,
             annotation_clip=False,
         )
+    room = 0.03 * (high - low)
+    if levels:
+        axes.set_xlim(min(low, min(levels) - room), max(high, max(levels) + room))

@@ -61,7 +61,7 @@ def survived_figure(rows: list[Row]) -> Any:
         write_head(
             figure,
             f"What survived: {rows[0]['model']} on {rows[0]['dataset']}",
-            [f"{several}; of random masks the first"],
+            [several + "; of random masks the first" * ("random" in look)],
             left=0.25,
         )
         for place, (kind, title) in enumerate(KINDS.items()):
