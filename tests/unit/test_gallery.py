@@ -11,12 +11,13 @@ from matplotlib.text import Text
 
 from qaprune.errors import InputError
 from qaprune.report.collect import Run, collect
-from qaprune.report.columns import MATRIX_NAMES
+from qaprune.report.columns import MATRIX_NAMES, NAMES
 from qaprune.report.figures import ENERGY, chosen, f1_energy_figure, front, plotted_points
 from qaprune.report.gallery import Plate, gallery
 from qaprune.report.marks import Point
 from qaprune.report.matrix_figure import matrix_figure
 from qaprune.report.rows import build_rows, matrix_rows
+from qaprune.report.speed_figure import MEASURED, PUBLISHED, speed_figure
 from qaprune.report.stage import build_report
 from qaprune.report.style import ink, save
 from qaprune.report.survived_figure import survivors
@@ -114,7 +115,25 @@ def test_untrained_models_have_speed_and_matrix_alone(tmp_path: Path):
     plates = plates_of(collect([], [profile]))
     drawn = [name for name, plate in plates.items() if plate.figure is not None]
     assert drawn == ["bert-squad2", "bert-squad2-matrix"]
+    assert "published" not in words(plates["bert-squad2"]) + plates["bert-squad2"].caption
     assert all("untrained" in plate.reason for plate in plates.values() if plate.figure is None)
+
+
+def test_the_legend_of_speeds_names_both_kinds_whichever_row_has_them_first():
+    row = dict.fromkeys(NAMES) | {"model": "bert", "dataset": "squad2", "criterion": "uniform"}
+    timed = {"speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6, "latency_ms": 9.0}
+    rows = [row | timed | {"budget": "h50-f50"}, row | {"budget": "h56-f52", "speedup_published": 1.63}]
+    for order in (rows, rows[::-1]):
+        legend = speed_figure(order).axes[0].get_legend()
+        assert {text.get_text() for text in legend.get_texts()} == {MEASURED, PUBLISHED}
+
+
+def test_the_matrix_has_the_tables_order(tmp_path: Path):
+    shares = {("random", "h50-f50"): (0.5, 0.8, 0.8, 2), ("l0", "h50-f50"): (0.7, 0.8, 0.9, 2)}
+    axes = plates_of(runs_of(tmp_path, shares=shares))["bert-squad2-matrix"].figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names[::3] == ["teacher", "distilled", "distilled"]
+    assert [name for name in names if "/" in name] == ["l0-h50-f50/pruned", "random-h50-f50/pruned"]
 
 
 def test_a_plate_that_is_gone_takes_its_old_files_along(tmp_path: Path):

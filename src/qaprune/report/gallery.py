@@ -17,7 +17,7 @@ from qaprune.report.figures import (
 from qaprune.report.matrix_figure import matrix_figure
 from qaprune.report.published import DATASET
 from qaprune.report.recovery_figure import recovered_points, recovery_figure
-from qaprune.report.rows import pairs, timed_at, untrained
+from qaprune.report.rows import name_of, pairs, timed_at, untrained
 from qaprune.report.seeds import seeds_of
 from qaprune.report.speed_figure import speed_figure
 from qaprune.report.survived_figure import survived_figure, survivors
@@ -84,8 +84,10 @@ def _main(stem: str, models: str, group: list[Row], published: bool) -> Plate:
 
 
 def _speed(stem: str, models: str, group: list[Row]) -> Plate:
+    known = any(row["speedup_published"] is not None for row in group)
+    beside = ", and as published for bert-large, hardware not stated" if known else ""
     caption = (
-        "Speedup of untrained cuts, measured (bars: 95 % bootstrap intervals over rounds) and published. "
+        f"Speedup of untrained cuts, measured (bars: 95 % bootstrap intervals over rounds){beside}. "
         + _sentence(timed_at(group))
     )
     return _plate(stem, f"Speed alone: {models}", caption, "", speed_figure, group)
@@ -122,6 +124,8 @@ def _matrix(stem: str, models: str, group: list[Row], cells: list[Row]) -> Plate
         if any(row["speedup"] is not None for row in cells)
         else _why(group, "speed", "nothing was timed")
     )
+    order = {name_of(row): place for place, row in enumerate(group)}
+    cells = sorted(cells, key=lambda row: order[name_of(row)])
     return _plate(f"{stem}-matrix", f"Speedup matrix: {models}", caption, reason, matrix_figure, cells)
 
 
