@@ -82,6 +82,15 @@ def test_dev_plays_no_part(group):
     assert choose(group).rows[0] is before
 
 
+def test_as_much_as_the_teacher_is_no_gain_of_minus_nothing(group):
+    for row in group:
+        if row["criterion"]:
+            row["holdout_f1"] -= 50
+    for points in (0.0, -0.04, 0.04):
+        lose(group, "l0-h50-f50/distilled", points)
+        assert "(it loses 0.0)" in " ".join(headline(group).details)
+
+
 def test_where_none_is_within_the_loss_the_least_is_named_as_such(group):
     for row in group:
         if row["criterion"]:

@@ -6,7 +6,7 @@ from statistics import fmean
 from typing import NamedTuple
 
 from qaprune.report.columns import Row
-from qaprune.report.rows import name_of, setting_text, untrained
+from qaprune.report.rows import mixed_hardware, name_of, setting_text, untrained
 from qaprune.report.speed import AXES
 
 MOST_LOST = 1.0
@@ -123,7 +123,8 @@ def _quality(choice: Choice) -> str:
 
 def _details(choice: Choice, group: list[Row]) -> list[str]:
     rows, row = choice.rows, choice.rows[0]
-    lost = f"it loses {choice.lost:.1f}" if choice.lost > 0 else f"it gains {-choice.lost:.1f}"
+    gains = choice.lost <= -0.05
+    lost = f"it gains {-choice.lost:.1f}" if gains else f"it loses {max(choice.lost, 0.0):.1f}"
     rule = f"the fastest row that loses at most {MOST_LOST:g} F1 there ({lost})"
     if choice.lost > MOST_LOST:
         rule = f"no row stays within {MOST_LOST:g} F1 there, this one loses least ({choice.lost:.1f})"
@@ -140,6 +141,8 @@ def _details(choice: Choice, group: list[Row]) -> list[str]:
         f"Speedup {_intervals(rows, 'speedup')}, timed on {'; '.join(settings)}"
         + (f"; the teacher at {'; '.join(own)}." if own else "."),
     ]
+    if mixed := mixed_hardware(list(rows)):
+        lines.append(f"{mixed.capitalize()}: a mean of theirs is no machine's speed.")
     if row["hasans_f1"] is not None:
         lines.insert(
             1,

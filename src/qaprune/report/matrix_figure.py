@@ -10,7 +10,7 @@ import numpy as np
 from qaprune.profile.settings import Setting
 from qaprune.report.columns import Row
 from qaprune.report.heat import draw_heat, draw_scale
-from qaprune.report.rows import name_of
+from qaprune.report.rows import mixed_hardware, name_of
 from qaprune.report.seeds import seeds_of
 from qaprune.report.style import GREY, SMALL, drawing, write_head
 
@@ -98,6 +98,7 @@ def _lines(rows: list[Row]) -> list[str]:
     of = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return [
         "; ".join([", ".join(same), of]),
+        mixed_hardware(rows),
         "each cell: the teacher at its fastest setting of that batch x length / the variant at this one",
     ]
 

@@ -36,6 +36,8 @@ function settingOf(group) {
       ].join(", ")),
   );
   if (!found.size) return "";
+  const machines = new Set(group.filter((row) => row.speedup != null).map((row) => row.fingerprint)).size;
+  if (machines > 1) return `mixed hardware: ${machines} machines, whose speeds do not compare`;
   return [...found][0] + (found.size > 1 ? "; some rows at a setting of their own" : "");
 }
 
