@@ -146,6 +146,24 @@ def test_a_plate_that_is_gone_takes_its_old_files_along(tmp_path: Path):
     assert any("no plot bert-squad2-energy" in line for line in said)
 
 
+def test_long_names_stay_inside_the_figure_and_apart_from_the_next_panel(tmp_path: Path):
+    shares = {("torch_pruning_global@slow-tuned", "h44-f51"): (0.7, 0.8, 0.9, 2)}
+    run = write_evaluate(
+        tmp_path, "bert-large-uncased-whole-word-masking", "natural.questions", shares=shares
+    )
+    profile = write_profile(tmp_path, run.name, teacher_joules=0.4, shares=shares)
+    for name, plate in plates_of(collect([run], [profile])).items():
+        plate.figure.canvas.draw()
+        inches = plate.figure.get_tightbbox()
+        assert inches.x0 > 0, name
+        assert inches.x1 < plate.figure.get_figwidth(), name
+        names = [text for axes in plate.figure.axes for text in axes.texts if "@slow" in text.get_text()]
+        others = [label for axes in plate.figure.axes[1:] for label in axes.get_yticklabels()]
+        for text in names if name.endswith("training") else ():
+            box = text.get_window_extent()
+            assert not any(box.overlaps(label.get_window_extent()) for label in others)
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
     runs = runs_of(tmp_path, seeds=(13, 14), questions=60)
     for name in ("a", "b"):

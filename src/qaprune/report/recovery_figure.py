@@ -7,7 +7,7 @@ from typing import Any
 from qaprune.report.columns import Row
 from qaprune.report.figures import LEVELS, Across, f1_name, plotted_points, what_bars_are
 from qaprune.report.marks import Point, draw_arrow, draw_fills, marker_style
-from qaprune.report.style import GREY, SMALL, drawing, ink, looks, words_of, write_head
+from qaprune.report.style import GREY, SMALL, drawing, ink, looks, room_for, words_of, write_head
 
 QUALITY = Across("f1", "", True)
 """F1 alone: recovery is shown whether or not anything was timed."""
@@ -27,6 +27,8 @@ def recovery_figure(rows: list[Row]) -> Any:
     """One line an operating point of one pair that was recovered; there must be one."""
     lines = recovered_points(rows)
     look = looks([criterion for criterion, _ in lines])
+    names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in lines]
+    left = room_for(names, 1.97)
     height = 1.55 + (0.44 if len(lines) <= 12 else 0.36) * len(lines)
     with drawing(8.2, height) as figure:
         bars = what_bars_are(rows)
@@ -36,10 +38,10 @@ def recovery_figure(rows: list[Row]) -> Any:
             [f"{bars}; retrained and distilled both start from pruned"],
             left=0.25,
         )
-        axes = figure.add_axes((0.24, 0.5 / height, 0.72, 1 - (0.5 + taken + 0.28) / height))
+        place = (left / 8.2, 0.5 / height, (7.87 - left) / 8.2, 1 - (0.5 + taken + 0.28) / height)
+        axes = figure.add_axes(place)
         for place, ((criterion, _), found) in enumerate(lines.items()):
             _draw_line(axes, place, found, *look[criterion])
-        names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in lines]
         axes.set_yticks(range(len(lines)), names, fontsize=SMALL)
         for text, (criterion, _) in zip(axes.get_yticklabels(), lines, strict=True):
             text.set_color(ink(look[criterion][0]))
