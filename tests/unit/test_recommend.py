@@ -215,6 +215,17 @@ def test_another_dev_sets_points_lead_to_the_checkpoints_that_were_scored(result
     assert "bert-news-s13" not in out
 
 
+def test_tables_alone_in_a_folder_of_another_name_make_no_wrong_command(results: Path, capsys):
+    moved = results.with_name("small-cpu")
+    results.rename(moved)
+    assert main(["recommend", str(moved), "--dataset", "squad2", "--max-f1-drop", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "small-cpu" not in out
+    target = "results/NAME/recover/bert-squad2-s13/l0-h50-f50/distilled/model.safetensors"
+    assert f"snakemake {target} --cores all --configfile CONFIG" in out
+    assert "(results/NAME and CONFIG: those of the run that made these rows)" in " ".join(out.split())
+
+
 def test_json_carries_the_rows_figures_and_folders(results: Path, capsys):
     assert main(["recommend", str(results), "--dataset", "squad2", "--max-f1-drop", "1", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)

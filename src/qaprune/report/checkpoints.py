@@ -10,8 +10,8 @@ from qaprune.config import ROOT, read_yaml
 from qaprune.errors import InputError
 from qaprune.stage import digest, read_stage
 
-CONFIG = "CONFIG"
-"""Stands for a config that is not one of this checkout: an overlay of the user's own."""
+CONFIG, NAME = "CONFIG", "NAME"
+"""Stand for a config that is not one of this checkout (an overlay of the user's own), and for its name."""
 
 
 def run_id(model: object, dataset: object, seed: object) -> str:
@@ -40,11 +40,15 @@ def trained_run(results: Path, model: object, dataset: str, seed: object) -> str
 
 
 def config_name(results: Path) -> str:
-    """The name of the config that a results folder was made by: the report keeps it, else the folder's."""
-    name = None
+    """The name of the config that made a results folder: the report keeps it, else it is the folder's.
+
+    Tables alone may lie in a folder of any name: NAME, unless a config has it.
+    """
+    name, folder = None, results.resolve().name
     with contextlib.suppress(InputError, KeyError, AttributeError):
         name = read_stage(results)["spec"].get("name")
-    return name or results.resolve().name
+    made_here = any((results / stage).is_dir() for stage in ("recover", "evaluate", "profile"))
+    return name or (folder if made_here or config_of(folder) != CONFIG else NAME)
 
 
 def config_of(name: str) -> str:

@@ -97,7 +97,7 @@ def _miss(need: Need, miss: Miss, title: str) -> list[str]:
 
 def _facts(candidate: Candidate) -> list[str]:
     """What was measured of a point; with several seeds their means, and the best on the hold-out."""
-    from qaprune.report.checkpoints import CONFIG
+    from qaprune.report.checkpoints import CONFIG, NAME
 
     lines = []
     if len(candidate.seeds) > 1:
@@ -129,7 +129,8 @@ def _facts(candidate: Candidate) -> list[str]:
     found = [part for line in lines for part in _wrapped(line, "  ")]
     if folder:
         return [*found, f"  checkpoint {folder}"]
-    note = f" ({CONFIG}: the file that made these results)" if command.endswith(CONFIG) else ""
+    words = " and ".join(word for word in (f"results/{NAME}", CONFIG) if word in command)
+    note = f" ({words}: those of the run that made these rows)" if words else ""
     return [*found, *_wrapped(f"weights are not here; to make them again{note}:", "  "), f"    {command}"]
 
 
