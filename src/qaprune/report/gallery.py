@@ -9,6 +9,7 @@ from qaprune.report.collect import Run
 from qaprune.report.columns import Row
 from qaprune.report.figures import (
     ENERGY,
+    draws_pruned,
     f1_energy_figure,
     f1_speedup_figure,
     plotted_points,
@@ -75,7 +76,8 @@ def _plate(name: str, title: str, caption: str, reason: str, draw: Callable[...,
 
 
 def _main(stem: str, models: str, group: list[Row], published: bool) -> Plate:
-    caption = f"F1 on dev against speedup, {what_bars_are(group)}. {_sentence(timed_at(group))}"
+    bars = what_bars_are(group, pruned=draws_pruned(plotted_points(group)))
+    caption = f"F1 on dev against speedup, {bars}. {_sentence(timed_at(group))}"
     if published and group[0]["dataset"] == DATASET:
         caption += (
             " Hollow grey: published, each against its own teacher, hardware not stated unless named."
@@ -130,10 +132,10 @@ def _matrix(stem: str, models: str, group: list[Row], cells: list[Row]) -> Plate
 
 
 def _energy(stem: str, models: str, group: list[Row]) -> Plate:
-    bars = what_bars_are(group, ENERGY)
+    points = plotted_points(group, ENERGY)
+    bars = what_bars_are(group, ENERGY, draws_pruned(points))
     caption = f"F1 on dev against energy a question above idle; {bars}. {_sentence(timed_at(group))}"
-    measured = bool(plotted_points(group, ENERGY))
-    reason = "" if measured else _why(group, "energy", "energy was not measured")
+    reason = "" if points else _why(group, "energy", "energy was not measured")
     return _plate(
         f"{stem}-energy", f"F1 against energy: {models}", caption, reason, f1_energy_figure, group
     )
