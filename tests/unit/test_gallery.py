@@ -21,6 +21,7 @@ from qaprune.report.speed_figure import MEASURED, PUBLISHED, speed_figure
 from qaprune.report.stage import build_report
 from qaprune.report.style import ink, save
 from qaprune.report.survived_figure import survivors
+from qaprune.report.tables import reasons
 from qaprune.report.training_figure import _thinned, curve_rows
 from tests.unit.report_data import many_points, write_evaluate, write_profile
 
@@ -96,6 +97,12 @@ def test_without_profile_or_older_files_plates_are_left_out_with_a_reason(tmp_pa
     assert not any(plate.caption for plate in plates.values() if plate.figure is None)
     assert "no training log" in missing["training"]
     assert "not measured" in words(plates["bert-nq"]), "the pair's own plot is always there"
+
+
+def test_an_older_folder_of_natural_questions_gives_one_reason_for_one_gap(tmp_path: Path):
+    run = write_evaluate(tmp_path, "bert", "nq", older=True)
+    rows = build_rows(collect([run], [write_profile(tmp_path, run.name)]), 100)
+    assert sum("long_f1" in reason or "run evaluate" in reason for reason in reasons(rows)) == 1
 
 
 def test_a_cpu_without_counters_gives_its_own_reason_for_no_energy(tmp_path: Path):

@@ -91,6 +91,12 @@ def test_as_much_as_the_teacher_is_no_gain_of_minus_nothing(group):
         assert "(it loses 0.0)" in " ".join(headline(group).details)
 
 
+def test_on_natural_questions_it_is_the_f1_of_short_answers(group):
+    for row in group:
+        row["long_f1"] = 60.0
+    assert "; short-answer F1 " in headline(group).details[0]
+
+
 def test_where_none_is_within_the_loss_the_least_is_named_as_such(group):
     for row in group:
         if row["criterion"]:

@@ -134,8 +134,9 @@ def _details(choice: Choice, group: list[Row]) -> list[str]:
         for one in rows
         if one["teacher_dtype"]
     )
+    f1 = "F1" if row["long_f1"] is None else "short-answer F1"
     lines = [
-        f"{name_of(row)}, {_seeds(rows)}, against {_words(rows, 'reference')}; F1 {_means(rows, 'f1')}, "
+        f"{name_of(row)}, {_seeds(rows)}, against {_words(rows, 'reference')}; {f1} {_means(rows, 'f1')}, "
         f"the teacher's {_means(_references(rows, group), 'f1')}{_nothing(rows, group)}.",
         f"Chosen on the train hold-out: {rule}. F1 and its difference are those on dev.",
         f"Speedup {_intervals(rows, 'speedup')}, timed on {'; '.join(settings)}"

@@ -52,6 +52,7 @@ function drawPanel(panel, group, title) {
   }
   const levels = scored ? levelsOf(group) : [];
   const plot = plotArea(spots, levels, Math.max(280, panel.clientWidth), scored);
+  plot.measure = group.some((row) => row.long_f1 != null) ? "short-answer F1" : "F1";
   const svg = make("svg", {
     viewBox: `0 0 ${plot.width} ${plot.height}`,
     width: plot.width,
