@@ -11,15 +11,17 @@ from matplotlib.text import Text
 
 from qaprune.errors import InputError
 from qaprune.report.collect import Run, collect
-from qaprune.report.columns import MATRIX_NAMES
+from qaprune.report.columns import MATRIX_NAMES, NAMES
 from qaprune.report.figures import ENERGY, chosen, f1_energy_figure, front, plotted_points
 from qaprune.report.gallery import Plate, gallery
 from qaprune.report.marks import Point
 from qaprune.report.matrix_figure import matrix_figure
 from qaprune.report.rows import build_rows, matrix_rows
+from qaprune.report.speed_figure import MEASURED, PUBLISHED, speed_figure
 from qaprune.report.stage import build_report
 from qaprune.report.style import ink, save
 from qaprune.report.survived_figure import survivors
+from qaprune.report.tables import reasons
 from qaprune.report.training_figure import _thinned, curve_rows
 from tests.unit.report_data import many_points, write_evaluate, write_profile
 
@@ -64,6 +66,18 @@ def test_a_pair_with_everything_has_all_plates_in_the_readers_order(full: dict[s
         assert plate.caption.endswith(".")
 
 
+def test_a_single_point_is_told_of_no_masks_and_its_levels_stand_inside_the_frame(tmp_path: Path):
+    plates = plates_of(runs_of(tmp_path, seeds=(13, 14), shares={("l0", "h50-f50"): (0.36, 0.87, 0.88, 2)}))
+    survived = plates["bert-squad2-survived"]
+    assert "random" not in words(survived) + survived.caption
+    assert "Mean of the seeds." in survived.caption
+    axes = plates["bert-squad2-recovery"].figure.axes[0]
+    low, high = axes.get_xlim()
+    levels = [line.get_xdata()[0] for line in axes.lines if list(line.get_ydata()) == [0, 1]]
+    assert len(levels) == 3
+    assert all(low + 0.5 < level < high - 0.5 for level in levels)
+
+
 def test_captions_say_what_bars_are_and_where_it_was_timed(full: dict[str, Plate]):
     for kind in ("", "-energy"):
         caption = full[f"bert-squad2{kind}"].caption
@@ -80,8 +94,15 @@ def test_without_profile_or_older_files_plates_are_left_out_with_a_reason(tmp_pa
     assert "not profiled" in missing["matrix"]
     assert "not profiled" in missing["energy"]
     assert "scored before" in missing["survived"]
+    assert not any(plate.caption for plate in plates.values() if plate.figure is None)
     assert "no training log" in missing["training"]
     assert "not measured" in words(plates["bert-nq"]), "the pair's own plot is always there"
+
+
+def test_an_older_folder_of_natural_questions_gives_one_reason_for_one_gap(tmp_path: Path):
+    run = write_evaluate(tmp_path, "bert", "nq", older=True)
+    rows = build_rows(collect([run], [write_profile(tmp_path, run.name)]), 100)
+    assert sum("long_f1" in reason or "run evaluate" in reason for reason in reasons(rows)) == 1
 
 
 def test_a_cpu_without_counters_gives_its_own_reason_for_no_energy(tmp_path: Path):
@@ -101,7 +122,25 @@ def test_untrained_models_have_speed_and_matrix_alone(tmp_path: Path):
     plates = plates_of(collect([], [profile]))
     drawn = [name for name, plate in plates.items() if plate.figure is not None]
     assert drawn == ["bert-squad2", "bert-squad2-matrix"]
+    assert "published" not in words(plates["bert-squad2"]) + plates["bert-squad2"].caption
     assert all("untrained" in plate.reason for plate in plates.values() if plate.figure is None)
+
+
+def test_the_legend_of_speeds_names_both_kinds_whichever_row_has_them_first():
+    row = dict.fromkeys(NAMES) | {"model": "bert", "dataset": "squad2", "criterion": "uniform"}
+    timed = {"speedup": 1.5, "speedup_low": 1.4, "speedup_high": 1.6, "latency_ms": 9.0}
+    rows = [row | timed | {"budget": "h50-f50"}, row | {"budget": "h56-f52", "speedup_published": 1.63}]
+    for order in (rows, rows[::-1]):
+        legend = speed_figure(order).axes[0].get_legend()
+        assert {text.get_text() for text in legend.get_texts()} == {MEASURED, PUBLISHED}
+
+
+def test_the_matrix_has_the_tables_order(tmp_path: Path):
+    shares = {("random", "h50-f50"): (0.5, 0.8, 0.8, 2), ("l0", "h50-f50"): (0.7, 0.8, 0.9, 2)}
+    axes = plates_of(runs_of(tmp_path, shares=shares))["bert-squad2-matrix"].figure.axes[0]
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names[::3] == ["teacher", "distilled", "distilled"]
+    assert [name for name in names if "/" in name] == ["l0-h50-f50/pruned", "random-h50-f50/pruned"]
 
 
 def test_a_plate_that_is_gone_takes_its_old_files_along(tmp_path: Path):
@@ -112,6 +151,24 @@ def test_a_plate_that_is_gone_takes_its_old_files_along(tmp_path: Path):
     build_report({"resamples": 100}, [run], [], out, said.append)
     assert not list((out / "plots").glob("*energy*"))
     assert any("no plot bert-squad2-energy" in line for line in said)
+
+
+def test_long_names_stay_inside_the_figure_and_apart_from_the_next_panel(tmp_path: Path):
+    shares = {("torch_pruning_global@slow-tuned", "h44-f51"): (0.7, 0.8, 0.9, 2)}
+    run = write_evaluate(
+        tmp_path, "bert-large-uncased-whole-word-masking", "natural.questions", shares=shares
+    )
+    profile = write_profile(tmp_path, run.name, teacher_joules=0.4, shares=shares)
+    for name, plate in plates_of(collect([run], [profile])).items():
+        plate.figure.canvas.draw()
+        inches = plate.figure.get_tightbbox()
+        assert inches.x0 > 0, name
+        assert inches.x1 < plate.figure.get_figwidth(), name
+        names = [text for axes in plate.figure.axes for text in axes.texts if "@slow" in text.get_text()]
+        others = [label for axes in plate.figure.axes[1:] for label in axes.get_yticklabels()]
+        for text in names if name.endswith("training") else ():
+            box = text.get_window_extent()
+            assert not any(box.overlaps(label.get_window_extent()) for label in others)
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
@@ -127,7 +184,10 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path):
 
 
 def test_thirty_points_make_small_files(tmp_path: Path):
-    for plate in plates_of(runs_of(tmp_path, questions=60, shares=many_points())).values():
+    plates = plates_of(runs_of(tmp_path, questions=60, shares=many_points()))
+    for name in ("bert-squad2", "bert-squad2-energy"):
+        assert "masks" not in words(plates[name]) + plates[name].caption, "no pruned point is drawn"
+    for plate in plates.values():
         save(plate.figure, tmp_path / plate.name)
         assert (tmp_path / f"{plate.name}.svg").stat().st_size < LARGEST, plate.name
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from qaprune.report.collect import collect
 from qaprune.report.headline import MOST_LOST, choose, headline
+from qaprune.report.recommend import Need, recommend
 from qaprune.report.rows import build_rows, name_of
+from qaprune.report.tables import points_csv
 from tests.unit.report_data import write_evaluate, write_profile
 
 
@@ -45,6 +49,30 @@ def test_the_fastest_row_within_the_loss_is_chosen(group):
     assert choose(group).rows == (slow,)
 
 
+def test_of_one_points_recoveries_a_lucky_timing_does_not_choose(group):
+    for row in group:
+        if row["criterion"]:
+            row["holdout_f1"] -= 50
+    best = lose(group, "l0-h50-f50/distilled", 0.2)
+    lose(group, "l0-h50-f50/retrained", 0.9)["speedup"] = best["speedup"] + 0.01
+    assert choose(group).rows == (best,)
+
+
+@pytest.mark.parametrize("seeds", [(13,), (13, 14)])
+@pytest.mark.parametrize("lift", [0, 3, 10, 40])
+def test_it_names_the_point_that_recommend_does(made, tmp_path: Path, seeds, lift):
+    """What `qaprune recommend --max-f1-drop 1` prints, or the point that it says is nearest."""
+    rows = [dict(row) for row in made if row["seed"] in seeds]
+    for row in rows:
+        if row["criterion"]:
+            row["holdout_f1"] += lift
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "points.csv").write_text(points_csv(rows))
+    (answer,) = recommend([tmp_path], Need("squad2", MOST_LOST))
+    best = answer.points[0] if answer.points else answer.misses[0].candidate
+    assert name_of(choose(rows).rows[0]) == best.name
+
+
 def test_dev_plays_no_part(group):
     before = choose(group).rows[0]
     for number, row in enumerate(group):
@@ -52,6 +80,21 @@ def test_dev_plays_no_part(group):
             if row[column] is not None:
                 row[column] = 7.0 * number % 90
     assert choose(group).rows[0] is before
+
+
+def test_as_much_as_the_teacher_is_no_gain_of_minus_nothing(group):
+    for row in group:
+        if row["criterion"]:
+            row["holdout_f1"] -= 50
+    for points in (0.0, -0.04, 0.04):
+        lose(group, "l0-h50-f50/distilled", points)
+        assert "(it loses 0.0)" in " ".join(headline(group).details)
+
+
+def test_on_natural_questions_it_is_the_f1_of_short_answers(group):
+    for row in group:
+        row["long_f1"] = 60.0
+    assert "; short-answer F1 " in headline(group).details[0]
 
 
 def test_where_none_is_within_the_loss_the_least_is_named_as_such(group):

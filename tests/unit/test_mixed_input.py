@@ -14,7 +14,10 @@ from qaprune.errors import InputError, NotComparable
 from qaprune.plan import make_plan
 from qaprune.report.collect import check_one_machine, collect
 from qaprune.report.figures import f1_speedup_figure
-from qaprune.report.rows import build_rows
+from qaprune.report.headline import headline
+from qaprune.report.macros import macros_tex
+from qaprune.report.matrix_figure import matrix_figure
+from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.stage import build_report
 from qaprune.report.tables import points_markdown
 from qaprune.report.terminal import terminal_text
@@ -86,8 +89,14 @@ def test_mixed_hardware_that_is_asked_for_says_so_everywhere(two_seeds: Folders,
     build_report({"resamples": 100, "mixed_hardware": True}, *two_seeds, out)
     said = "mixed hardware: 2 machines, whose speeds do not compare"
     rows = build_rows(collect(*two_seeds), 100)
-    texts = [text.get_text() for text in f1_speedup_figure(rows).findobj(Text)]
-    assert any(said in text for text in texts)
+    matrix = matrix_rows(collect(*two_seeds), 100)
+    for figure in (f1_speedup_figure(rows), matrix_figure(matrix)):
+        assert any(said in text.get_text() for text in figure.findobj(Text))
+    macros = macros_tex(rows)
+    assert f"no mean of speeds, {said}" in macros
+    assert "MeanLZeroHFiveZeroFFiveZeroDistilledSpeedup" not in macros
+    assert "MeanLZeroHFiveZeroFFiveZeroDistilledFOne}" in macros
+    assert any(said in line.lower() for line in headline(rows).details)
     for text in (points_markdown(rows), terminal_text(rows)):
         assert said in text
         assert "Example CPU 3000" in text

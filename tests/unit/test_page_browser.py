@@ -118,7 +118,8 @@ def test_it_opens_without_errors_and_asks_no_network(opened: Any, page: Path):
     assert page.as_uri() in sent
     assert [url for url in sent if url != page.as_uri() and not url.startswith("data:")] == []
     assert one(opened, "#filters").is_displayed()
-    assert count(opened, "#figures img") == 2
+    assert count(opened, "#figures img, #figures .gap") == 2 * 6, "six plates a pair, drawn or not"
+    assert count(opened, "#figures img") > 2
     assert opened.execute_async_script(
         "const done = arguments[0];"
         "for (const image of document.images) image.loading = 'eager';"

@@ -36,7 +36,7 @@ def test_folders_are_the_plans():
             criterion, _, budget = point.partition("-")
             kind, _, draw = rest.partition("#")
             row = {"criterion": criterion, "budget": budget, "variant": kind, "draw": int(draw or 0)}
-            assert stage_folder(row, run.id) == variant.folder.partition("/draws/")[0], variant.key
+            assert stage_folder(row, run.id, run.id) == variant.folder.partition("/draws/")[0], variant.key
 
 
 def test_rows_carry_what_their_stage_recorded(results):
@@ -75,3 +75,40 @@ def test_generated_questions_are_told_apart(results):
     assert provenance(folder, "mine", runs, rows).generated == ()
     record(folder / "data" / "squad2", spec={"train": {"scratch": "embedded"}})
     assert provenance(folder, "mine", runs, rows).generated == ("squad2",)
+
+
+@pytest.mark.parametrize("known_by", ["digest", "config"])
+def test_rows_of_another_dev_set_come_from_the_checkpoints_that_were_scored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known_by: str
+):
+    """`checkpoints_of: squad2` trains nothing on news: its folders and commands are those of squad2."""
+    run = write_evaluate(tmp_path, "bert", "news", questions=40)
+    if known_by == "digest":
+        for number, dataset in enumerate(("nq", "squad2")):
+            record(tmp_path / "teacher" / f"bert-{dataset}-s13", spec={"run": number})
+        record(run, inputs={"variant teacher": digest(tmp_path / "teacher" / "bert-squad2-s13")})
+    else:
+        (tmp_path / "config").mkdir()
+        (tmp_path / "config" / "ood.yaml").write_text("datasets: {news: {checkpoints_of: squad2}}")
+        record(tmp_path, spec={"name": "ood"})
+        monkeypatch.setattr("qaprune.report.checkpoints.ROOT", tmp_path)
+    runs = collect([run], [])
+    rows = build_rows(runs, 100)
+    found = {
+        name_of(row): origin
+        for row, origin in zip(rows, provenance(tmp_path, "ood", runs, rows).origins, strict=True)
+    }
+    assert {origin.run for origin in found.values()} == {"bert-news-s13"}
+    assert found["no-answer"].folder == "evaluate/bert-news-s13"
+    assert found["teacher+"].folder == "recover/bert-squad2-s13/teacher+"
+    point = found["l0-h50-f50/distilled"]
+    assert point.folder == "recover/bert-squad2-s13/l0-h50-f50/distilled"
+    assert f"results/ood/{point.folder}/stage.json" in point.command
+
+
+def test_a_command_names_no_config_that_is_not_there(results):
+    folder, runs = results
+    rows = build_rows(runs, 100)
+    assert provenance(folder, "mine", runs, rows).origins[-1].command.endswith("--configfile CONFIG")
+    command = provenance(folder, "small", runs, rows).origins[-1].command
+    assert command.endswith("--configfile config/small.yaml")

@@ -15,6 +15,7 @@ from qaprune.report.collect import collect
 from qaprune.report.recommend import Need, recommend
 from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.tables import matrix_csv, points_csv
+from qaprune.stage import digest
 from tests.unit.report_data import write_evaluate, write_profile
 
 HOLDOUT = {
@@ -147,6 +148,17 @@ def test_several_seeds_count_by_their_mean_and_the_best_one_is_named(made: Path,
     assert "mean of seeds 14, 13: 1.20 F1 lost" in capsys.readouterr().out
 
 
+def test_a_point_of_one_seed_is_not_compared_with_means_of_two(made: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "two"
+    shutil.copytree(made / "tables", folder / "tables")
+    edit(folder, lambda row: None, keep=lambda row: row["seed"] == "13" or row["budget"] != "h25-f25")
+    (answer,) = recommend([folder], Need("squad2", 3.0))
+    assert answer.points[0].name == "l0-h50-f50/distilled"
+    assert "l0-h25-f25/distilled" in answer.left_out
+    assert main(["recommend", str(folder), "--dataset", "squad2", "--max-f1-drop", "3"]) == 0
+    assert "left out, not measured at every seed: " in capsys.readouterr().out
+
+
 def test_none_within_the_limits_exits_3_and_names_the_closest_miss(results: Path, capsys):
     asked = ["recommend", str(results), "--dataset", "squad2", "--max-f1-drop", "1", "--min-speedup", "2.5"]
     assert main(asked) == 3
@@ -181,6 +193,37 @@ def test_the_text_has_figures_intervals_the_rule_and_fits_eighty_columns(results
     assert f"snakemake {target} --cores all --configfile config/small.yaml" in out
     free = [line for line in out.splitlines() if "checkpoint" not in line and "snakemake" not in line]
     assert max(map(len, free)) <= 80
+
+
+def test_another_dev_sets_points_lead_to_the_checkpoints_that_were_scored(results: Path, capsys):
+    """`checkpoints_of: squad2` trains nothing on news."""
+    for name in ("points.csv", "matrix.csv"):
+        edit(results, lambda row: row.update(dataset="news"), name)
+    teacher, evaluate = results / "teacher" / "bert-squad2-s13", results / "evaluate" / "bert-news-s13"
+    for folder in (teacher, evaluate):
+        folder.mkdir(parents=True)
+    record = {"stage": "teacher", "spec": {}, "inputs": {}}
+    (teacher / "stage.json").write_text(json.dumps(record))
+    (evaluate / "stage.json").write_text(json.dumps({"inputs": {"variant teacher": digest(teacher)}}))
+    folder = results / "recover" / "bert-squad2-s13" / "l0-h50-f50" / "distilled"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_text("")
+    assert main(["recommend", str(results), "--dataset", "news", "--max-f1-drop", "1"]) == 0
+    out = capsys.readouterr().out
+    assert f"checkpoint {folder}" in out
+    assert "results/small/recover/bert-squad2-s13/gain-h50-f50/distilled/model.safetensors" in out
+    assert "bert-news-s13" not in out
+
+
+def test_tables_alone_in_a_folder_of_another_name_make_no_wrong_command(results: Path, capsys):
+    moved = results.with_name("small-cpu")
+    results.rename(moved)
+    assert main(["recommend", str(moved), "--dataset", "squad2", "--max-f1-drop", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "small-cpu" not in out
+    target = "results/NAME/recover/bert-squad2-s13/l0-h50-f50/distilled/model.safetensors"
+    assert f"snakemake {target} --cores all --configfile CONFIG" in out
+    assert "(results/NAME and CONFIG: those of the run that made these rows)" in " ".join(out.split())
 
 
 def test_json_carries_the_rows_figures_and_folders(results: Path, capsys):

@@ -11,8 +11,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from qaprune.cli import main
+from qaprune.config import load_config
 from qaprune.report.collect import collect
 from qaprune.report.columns import NAMES
 from qaprune.report.rows import build_rows, name_of
@@ -261,3 +263,22 @@ def test_letters_are_those_of_the_table(rows):
         if letter and (row["criterion"], row["variant"]) != ("random", "pruned"):
             assert any(line.startswith(f"{letter} {name_of(row).partition('/')[0]}") for line in lines)
     assert sum("mean of 5 masks" in line and line[0] != " " for line in lines) == 2
+
+
+def test_another_dev_set_has_the_figures_of_the_checkpoints_that_it_scores(
+    results: Path, tmp_path: Path, capsys
+):
+    overlay = tmp_path / "overlay.yaml"
+    datasets = load_config([])["datasets"]
+    news = datasets["squad2"] | {"checkpoints_of": "squad2"}
+    overlay.write_text(
+        yaml.safe_dump({"name": "mine", "datasets": {"squad2": datasets["squad2"], "news": news}})
+    )
+    made = results / "teacher" / "roberta-squad2-s13"
+    made.mkdir(parents=True)
+    (made / "variant.json").write_text(json.dumps({"variant": "teacher", "holdout_f1": 88.04}))
+    (made / "stage.json").write_text("{}")
+    assert main(["show", str(results), "--config", str(overlay)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    expected = "hold-out F1 of the checkpoints of roberta-squad2-s13 so far: teacher 88.0"
+    assert f"roberta-news-s13: not scored yet; {expected}" in out

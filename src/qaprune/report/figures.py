@@ -123,25 +123,36 @@ def chosen(points: list[Point]) -> dict[tuple[str, str], Point]:
     return best
 
 
+def crowded(points: list[Point]) -> bool:
+    """Whether the chosen recoveries alone are drawn."""
+    return len(chosen(points)) > CROWDED
+
+
+def draws_pruned(points: list[Point]) -> bool:
+    """Whether any point is drawn as it was cut."""
+    shown = chosen(points).values() if crowded(points) else points
+    return any(point.variant == "pruned" for point in shown)
+
+
 def _rank(point: Point) -> tuple[bool, float]:
     return (point.variant in RECOVERED, point.holdout_f1 or 0.0)
 
 
-def what_bars_are(rows: list[Row], across: Across = SPEEDUP) -> str:
-    """The line below a plot's title, and part of its caption."""
+def what_bars_are(rows: list[Row], across: Across = SPEEDUP, pruned: bool = True) -> str:
+    """The line below a plot's title, and part of its caption. `pruned`: whether such points are drawn."""
     seeds = seeds_of(rows)
     named = ", ".join(str(seed) for seed in seeds)
     if len(seeds) > 1:
         return f"mean of seeds {named}; bars: lowest to highest seed"
     bars = f"seed {named}; bars: 95 % bootstrap intervals, training noise not in them"
-    if draws_of(rows):
+    if pruned and draws_of(rows):
         bars += "; random pruned: mean and range of its masks"
     return bars if across is SPEEDUP else f"{bars}; energy has no interval"
 
 
 def _frame(figure: Any, rows: list[Row], points: list[Point], across: Across) -> Any:
-    lines = [timed_at(rows), what_bars_are(rows, across)]
-    if len(chosen(points)) > CROWDED:
+    lines = [timed_at(rows), what_bars_are(rows, across, draws_pruned(points))]
+    if crowded(points):
         lines.append("of each point the recovery with the higher hold-out F1")
     budgets = {point.budget for point in points} - {""}
     if len(budgets) == 1:
@@ -172,11 +183,11 @@ def _draw(
 ) -> None:
     look = looks([point.criterion for point in points])
     best = chosen(points)
-    crowded = len(best) > CROWDED
-    drawn = list(best.values()) if crowded else points
+    many = crowded(points)
+    drawn = list(best.values()) if many else points
     teachers = _teacher(rows, across)
     others = [(entry.speedup, entry.f1) for entry in PUBLISHED] if published else []
-    levels = [name for name in LEVELS if _has(rows, name) and not (crowded and name == "no-answer")]
+    levels = [name for name in LEVELS if _has(rows, name) and not (many and name == "no-answer")]
     others += [point[3:5] for point in teachers]
     _limits(axes, drawn, others, [_level(rows, name) for name in levels])
     _levels(axes, rows)
@@ -189,7 +200,7 @@ def _draw(
         obstacles += [(point.x, point.f1)] * 4
         obstacles += _between((point.x, point.f1_span[0]), (point.x, point.f1_span[1]))
         obstacles += _between((point.x_span[0], point.f1), (point.x_span[1], point.f1))
-    for start, end in () if crowded else _arrows(points, best):
+    for start, end in () if many else _arrows(points, best):
         draw_arrow(axes, start[3:5], end[3:5], look[start.criterion][0])
         obstacles += _between(start[3:5], end[3:5])
     for level in levels:
@@ -198,11 +209,11 @@ def _draw(
     ahead = front([*teachers, *best.values()], across.more_is_better)
     if len(ahead) > 1:
         axes.plot(*zip(*(point[3:5] for point in ahead), strict=True), **FRONT, zorder=1)
-    if crowded:
+    if many:
         _draw_series(axes, best, look, obstacles)
     labels = [
-        Label(words, *point[3:5], ink(look[point.criterion][0]), 7.0 if crowded else SMALL)
-        for point, words in _names(list(best.values()), ahead, crowded)
+        Label(words, *point[3:5], ink(look[point.criterion][0]), 7.0 if many else SMALL)
+        for point, words in _names(list(best.values()), ahead, many)
     ]
     if published:
         labels += _published(axes, obstacles)
@@ -221,7 +232,7 @@ def _teacher(rows: list[Row], across: Across) -> list[Point]:
     return [Point("", "", "teacher", x, f1, (x, x), (f1, f1), variant.mean("holdout_f1"))]
 
 
-def _names(best: list[Point], ahead: list[Point], crowded: bool) -> list[tuple[Point, str]]:
+def _names(best: list[Point], ahead: list[Point], many: bool) -> list[tuple[Point, str]]:
     """What is written beside which points, the highest first.
 
     Where they crowd, a criterion is named at its last point alone, a budget at points of the front.
@@ -230,8 +241,8 @@ def _names(best: list[Point], ahead: list[Point], crowded: bool) -> list[tuple[P
     last = {point.criterion: point for point in sorted(best, key=lambda point: point.x)}
     named = []
     for point in sorted(best, key=lambda point: (-point.f1, point.x)):
-        criterion = not crowded or point is last[point.criterion]
-        budget = point in ahead if crowded else not one_budget
+        criterion = not many or point is last[point.criterion]
+        budget = point in ahead if many else not one_budget
         words = [words_of(point.criterion)] * criterion + [point.budget] * budget
         if words:
             named.append((point, " ".join(words).strip()))

@@ -9,6 +9,7 @@ from qaprune.report.collect import Run
 from qaprune.report.columns import Row
 from qaprune.report.figures import (
     ENERGY,
+    draws_pruned,
     f1_energy_figure,
     f1_speedup_figure,
     plotted_points,
@@ -17,7 +18,8 @@ from qaprune.report.figures import (
 from qaprune.report.matrix_figure import matrix_figure
 from qaprune.report.published import DATASET
 from qaprune.report.recovery_figure import recovered_points, recovery_figure
-from qaprune.report.rows import pairs, timed_at, untrained
+from qaprune.report.rows import name_of, pairs, timed_at, untrained
+from qaprune.report.seeds import seeds_of
 from qaprune.report.speed_figure import speed_figure
 from qaprune.report.survived_figure import survived_figure, survivors
 from qaprune.report.training_figure import curve_rows, training_figure
@@ -39,7 +41,7 @@ class Plate(NamedTuple):
     """File stem under plots/."""
     title: str
     caption: str
-    """One or two sentences: what it shows, what the bars are, the hardware."""
+    """One or two sentences: what it shows, what the bars are, the hardware. Empty without a figure."""
     figure: Figure | None
     reason: str
     """Why there is no figure, else empty."""
@@ -69,12 +71,13 @@ def gallery(runs: list[Run], rows: list[Row], matrix: list[Row], published: bool
 
 
 def _plate(name: str, title: str, caption: str, reason: str, draw: Callable[..., Any], *data: Any) -> Plate:
-    """The plate, drawn from `data` unless there is a reason not to."""
-    return Plate(name, title, caption, None if reason else draw(*data), reason)
+    """The plate, drawn from `data` unless there is a reason not to; then there is nothing to describe."""
+    return Plate(name, title, "", None, reason) if reason else Plate(name, title, caption, draw(*data), "")
 
 
 def _main(stem: str, models: str, group: list[Row], published: bool) -> Plate:
-    caption = f"F1 on dev against speedup, {what_bars_are(group)}. {_sentence(timed_at(group))}"
+    bars = what_bars_are(group, pruned=draws_pruned(plotted_points(group)))
+    caption = f"F1 on dev against speedup, {bars}. {_sentence(timed_at(group))}"
     if published and group[0]["dataset"] == DATASET:
         caption += (
             " Hollow grey: published, each against its own teacher, hardware not stated unless named."
@@ -83,8 +86,10 @@ def _main(stem: str, models: str, group: list[Row], published: bool) -> Plate:
 
 
 def _speed(stem: str, models: str, group: list[Row]) -> Plate:
+    known = any(row["speedup_published"] is not None for row in group)
+    beside = ", and as published for bert-large, hardware not stated" if known else ""
     caption = (
-        "Speedup of untrained cuts, measured (bars: 95 % bootstrap intervals over rounds) and published. "
+        f"Speedup of untrained cuts, measured (bars: 95 % bootstrap intervals over rounds){beside}. "
         + _sentence(timed_at(group))
     )
     return _plate(stem, f"Speed alone: {models}", caption, "", speed_figure, group)
@@ -101,8 +106,12 @@ def _recovery(stem: str, models: str, group: list[Row]) -> Plate:
 def _survived(stem: str, models: str, widths: list[Row]) -> Plate:
     caption = (
         "Attention heads and feed-forward units left in each layer, by criterion and budget; colours are "
-        "the share of the teacher's own. Of random masks the first; of several seeds the mean."
+        "the share of the teacher's own."
     )
+    if any(row["criterion"] == "random" for row in widths):
+        caption += " Of random masks the first."
+    if len(seeds_of(widths)) > 1:
+        caption += " Mean of the seeds."
     reason = "" if any(row["criterion"] for row in widths) else NO_WIDTHS
     return _plate(f"{stem}-survived", f"What survived: {models}", caption, reason, survived_figure, widths)
 
@@ -117,14 +126,16 @@ def _matrix(stem: str, models: str, group: list[Row], cells: list[Row]) -> Plate
         if any(row["speedup"] is not None for row in cells)
         else _why(group, "speed", "nothing was timed")
     )
+    order = {name_of(row): place for place, row in enumerate(group)}
+    cells = sorted(cells, key=lambda row: order[name_of(row)])
     return _plate(f"{stem}-matrix", f"Speedup matrix: {models}", caption, reason, matrix_figure, cells)
 
 
 def _energy(stem: str, models: str, group: list[Row]) -> Plate:
-    bars = what_bars_are(group, ENERGY)
+    points = plotted_points(group, ENERGY)
+    bars = what_bars_are(group, ENERGY, draws_pruned(points))
     caption = f"F1 on dev against energy a question above idle; {bars}. {_sentence(timed_at(group))}"
-    measured = bool(plotted_points(group, ENERGY))
-    reason = "" if measured else _why(group, "energy", "energy was not measured")
+    reason = "" if points else _why(group, "energy", "energy was not measured")
     return _plate(
         f"{stem}-energy", f"F1 against energy: {models}", caption, reason, f1_energy_figure, group
     )

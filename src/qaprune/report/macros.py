@@ -6,7 +6,7 @@ import re
 
 from qaprune.report.columns import Row
 from qaprune.report.latex import signed
-from qaprune.report.rows import pairs
+from qaprune.report.rows import mixed_hardware, pairs
 from qaprune.report.seeds import over_seeds, seeds_of
 from qaprune.report.tables import number, span
 
@@ -43,7 +43,8 @@ def macros_tex(rows: list[Row]) -> str:
     Two rows whose commands would share a name (`a-b` and `a_b`) have none; a comment says so.
     """
     found: dict[str, list[str]] = {}
-    for group in pairs(rows).values():
+    remarks = []
+    for pair, group in pairs(rows).items():
         for row in group:
             run = f"Seed{letters(str(row['seed']))}"
             for name, (column, decimals, sign) in MEASURES.items():
@@ -53,8 +54,13 @@ def macros_tex(rows: list[Row]) -> str:
                     _add(found, f"{command}Interval", span(row, column, decimals, sign))
         if len(seeds_of(group)) == 1:
             continue
+        mixed = mixed_hardware(group)
+        if mixed:
+            remarks.append(f"% {' on '.join(pair)}: no mean of speeds, {mixed}")
         for variant in over_seeds(group):
             for name, (column, decimals, sign) in MEASURES.items():
+                if mixed and column == "speedup":
+                    continue
                 command = _command(variant.first, "Mean") + name
                 _add(found, command, number(variant.mean(column), decimals, sign))
                 _add(found, f"{command}Sd", number(variant.spread(column), decimals))
@@ -64,7 +70,7 @@ def macros_tex(rows: list[Row]) -> str:
         else f"% left out, {len(values)} rows would share the name {command}"
         for command, values in found.items()
     ]
-    return "\n".join([HEAD, *lines, ""])
+    return "\n".join([HEAD, *remarks, *lines, ""])
 
 
 def letters(text: str) -> str:

@@ -117,7 +117,9 @@ def draw_legend(
             [], [], marker="p", ls="none", mfc="white", mec=GREY, ms=6
         )
     if front:
-        shown["Pareto front, chosen\non the hold-out"] = Line2D([], [], **FRONT)
+        shown["Pareto front, chosen\non the hold-out"] = Line2D(
+            [], [], **FRONT | {"solid_capstyle": "butt"}
+        )
     renderer = figure.canvas.get_renderer()
 
     def at(place: tuple[str, float]) -> Any:

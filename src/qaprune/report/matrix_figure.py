@@ -10,9 +10,9 @@ import numpy as np
 from qaprune.profile.settings import Setting
 from qaprune.report.columns import Row
 from qaprune.report.heat import draw_heat, draw_scale
-from qaprune.report.rows import name_of
+from qaprune.report.rows import mixed_hardware, name_of
 from qaprune.report.seeds import seeds_of
-from qaprune.report.style import GREY, SMALL, drawing, write_head
+from qaprune.report.style import GREY, SMALL, drawing, room_for, write_head
 
 ROW, LABELS = 0.2, 2.35
 NUMBERED = 260
@@ -37,17 +37,18 @@ def matrix_figure(rows: list[Row]) -> Any:
         values[cell] = statistics.fmean(found)
     varying = [axis for axis in Setting._fields[2:] if len({getattr(s, axis) for s in settings}) > 1]
     reasons = _reasons(rows, bool(np.isnan(values).any()))
+    room = room_for(names, LABELS, 7.5)
     wide = min(0.55, max(0.2, 5.5 / len(settings)))
     labels = [" ".join(getattr(setting, axis) for axis in varying) for setting in settings]
     up = 0.12 + 0.06 * max(map(len, labels))
-    width = max(LABELS + wide * len(settings) + 0.6, 7.0)
+    width = max(room + wide * len(settings) + 0.6, 7.0)
     head, foot = 1.05 + up, 0.75 + 0.165 * len(reasons)
     height = head + ROW * len(names) + foot
     with drawing(width, height) as figure:
         write_head(
             figure, f"Speedup matrix: {rows[0]['model']} on {rows[0]['dataset']}", _lines(rows), 0.25
         )
-        place = (LABELS / width, foot / height, wide * len(settings) / width, ROW * len(names) / height)
+        place = (room / width, foot / height, wide * len(settings) / width, ROW * len(names) / height)
         axes = figure.add_axes(place)
         low, high = float(np.nanmin(values)), float(np.nanmax(values))
         texts = [[f"{value:.1f}" if wide < 0.3 else f"{value:.2f}" for value in line] for line in values]
@@ -59,9 +60,9 @@ def matrix_figure(rows: list[Row]) -> Any:
         axes.xaxis.tick_top()
         _name_cells(axes, settings, up)
         bar = (
-            LABELS / width,
+            room / width,
             (foot - 0.22) / height,
-            min(2.4, width - LABELS - 0.3) / width,
+            min(2.4, width - room - 0.3) / width,
             0.09 / height,
         )
         scale = draw_scale(
@@ -98,6 +99,7 @@ def _lines(rows: list[Row]) -> list[str]:
     of = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
     return [
         "; ".join([", ".join(same), of]),
+        mixed_hardware(rows),
         "each cell: the teacher at its fastest setting of that batch x length / the variant at this one",
     ]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from qaprune.errors import InputError
+from qaprune.report.checkpoints import config_of, trained_run
 from qaprune.report.collect import Run
 from qaprune.report.columns import Row
 from qaprune.report.rows import BLIND, name_of
@@ -48,9 +49,11 @@ def provenance(results: Path, name: str, runs: list[Run], rows: list[Row]) -> Pr
     return Provenance(tuple(origins), environments, commits, generated)
 
 
-def stage_folder(row: Row, run: str, trained: bool = True) -> str:
+def stage_folder(row: Row, run: str, made_by: str, trained: bool = True) -> str:
     """The folder, under the results folder, of the stage that made a row's model (as `Plan.variants` names
     them); rows without a model, and models that nothing trained, come from the stage that scored or timed.
+
+    `made_by`: the run whose checkpoints `run` scored, itself or that of another data set.
     """
     if not trained:
         return f"profile/{run}"
@@ -58,17 +61,19 @@ def stage_folder(row: Row, run: str, trained: bool = True) -> str:
     if variant in BLIND:
         return f"evaluate/{run}"
     if variant == "teacher":
-        return f"teacher/{run}"
+        return f"teacher/{made_by}"
     if variant == "teacher+":
-        return f"recover/{run}/{variant}"
+        return f"recover/{made_by}/{variant}"
     point, _, _ = name_of(row).partition("/")
-    return f"prune/{run}/{point}" if variant == "pruned" else f"recover/{run}/{point}/{variant}"
+    return f"prune/{made_by}/{point}" if variant == "pruned" else f"recover/{made_by}/{point}/{variant}"
 
 
 def _origin(results: Path, name: str, row: Row, run: Run) -> Origin:
-    folder = stage_folder(row, run.name, trained=run.sums is not None)
+    trained = run.sums is not None
+    made_by = trained_run(results, run.model, run.dataset, run.seed) if trained else run.name
+    folder = stage_folder(row, run.name, made_by, trained)
     target = shlex.quote(f"results/{name}/{folder}/stage.json")
-    config = shlex.quote(f"config/{name}.yaml")
+    config = shlex.quote(config_of(name))
     command = f"snakemake {target} --force --cores all --configfile {config}"
     return Origin(run.name, folder, *_recorded(results / folder), command)
 

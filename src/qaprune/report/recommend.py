@@ -92,6 +92,8 @@ class Answer:
     model: str
     points: tuple[Candidate, ...]
     misses: tuple[Miss, ...]
+    left_out: tuple[str, ...] = ()
+    """Points that were timed at some of the seeds alone: no mean of theirs compares with the others'."""
 
 
 def recommend(folders: Iterable[Path], need: Need) -> list[Answer]:
@@ -116,7 +118,10 @@ def recommend(folders: Iterable[Path], need: Need) -> list[Answer]:
 
 
 def _answer(model: str, rows: list[tuple[Row, Path]], need: Need) -> Answer:
-    candidates = _candidates(f"{model} on {need.dataset}", rows)
+    found = _candidates(f"{model} on {need.dataset}", rows)
+    most = max(len(each.seeds) for each in found)
+    candidates = [each for each in found if len(each.seeds) == most]
+    left_out = tuple(each.name for each in found if len(each.seeds) < most)
     good = [each for each in candidates if _drop_excess(each, need) <= 0 and _speed_lack(each, need) <= 0]
     best: dict[tuple[object, object], Candidate] = {}
     for each in good:
@@ -124,7 +129,8 @@ def _answer(model: str, rows: list[tuple[Row, Path]], need: Need) -> Answer:
         if point not in best or each.drop < best[point].drop:
             best[point] = each
     points = sorted(best.values(), key=lambda each: (-each.speedup, each.drop, each.name))
-    return Answer(model, tuple(points), () if points else tuple(_misses(candidates, need)))
+    misses = () if points else tuple(_misses(candidates, need))
+    return Answer(model, tuple(points), misses, left_out)
 
 
 def _candidates(what: str, rows: list[tuple[Row, Path]]) -> list[Candidate]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from qaprune.report.recommend import Answer, Candidate, Measured, Miss, Need
 
 WIDTH = 80
-CONFIG = "CONFIG"
 NONE_MEETS = 3
 """Exit code: the points were measured, and none is within the limits."""
 
@@ -66,6 +66,8 @@ def _block(need: Need, answer: Answer) -> list[str]:
     lines = [*_wrapped(f"{answer.model} on {need.dataset}: {asked}")]
     shown = answer.points or tuple(miss.candidate for miss in answer.misses)
     lines += _wrapped(f"timed: {_setting(shown[0])}", "  ")
+    if answer.left_out:
+        lines += _wrapped(f"left out, not measured at every seed: {', '.join(answer.left_out)}", "  ")
     if not answer.points:
         lines.append("no measured point meets this")
         for number, miss in enumerate(answer.misses):
@@ -95,6 +97,8 @@ def _miss(need: Need, miss: Miss, title: str) -> list[str]:
 
 def _facts(candidate: Candidate) -> list[str]:
     """What was measured of a point; with several seeds their means, and the best on the hold-out."""
+    from qaprune.report.checkpoints import CONFIG, NAME
+
     lines = []
     if len(candidate.seeds) > 1:
         numbers = ", ".join(str(seed.row["seed"]) for seed in candidate.seeds)
@@ -125,7 +129,8 @@ def _facts(candidate: Candidate) -> list[str]:
     found = [part for line in lines for part in _wrapped(line, "  ")]
     if folder:
         return [*found, f"  checkpoint {folder}"]
-    note = f" ({CONFIG}: the file that made these results)" if command.endswith(CONFIG) else ""
+    words = " and ".join(word for word in (f"results/{NAME}", CONFIG) if word in command)
+    note = f" ({words}: those of the run that made these rows)" if words else ""
     return [*found, *_wrapped(f"weights are not here; to make them again{note}:", "  "), f"    {command}"]
 
 
@@ -157,19 +162,16 @@ def _overlap(first: Candidate, second: Candidate) -> bool:
 def checkpoint(measured: Measured) -> tuple[str | None, str]:
     """The folder of a row's weights, None where they are not there (any more), and the command that makes
     them: asked for by name, Snakemake keeps what the config's `keep` would remove."""
-    from qaprune.config import ROOT
-    from qaprune.jsonfile import read_json
     from qaprune.models.encoder import WEIGHTS
     from qaprune.plan import checkpoint_folder
+    from qaprune.report.checkpoints import config_name, config_of, trained_run
 
     row, results = measured.row, measured.results
-    run = f"{row['model']}-{row['dataset']}-s{row['seed']}"
+    run = trained_run(results, row["model"], str(row["dataset"]), row["seed"])
     inside = checkpoint_folder(run, f"{row['criterion']}-{row['budget']}", str(row["variant"]))
-    record = results / "stage.json"
-    spec = read_json(record).get("spec", {}) if record.exists() else {}
-    name = spec.get("name") or results.resolve().name
-    config = f"config/{name}.yaml" if (ROOT / "config" / f"{name}.yaml").exists() else CONFIG
-    command = f"snakemake results/{name}/{inside}/{WEIGHTS} --cores all --configfile {config}"
+    name = config_name(results)
+    target = shlex.quote(f"results/{name}/{inside}/{WEIGHTS}")
+    command = f"snakemake {target} --cores all --configfile {shlex.quote(config_of(name))}"
     return (str(results / inside) if (results / inside / WEIGHTS).exists() else None), command
 
 
@@ -184,6 +186,7 @@ def json_text(need: Need, answers: list[Answer]) -> str:
             "model": answer.model,
             "recommended": _record(answer.points[0]) if answer.points else None,
             "runner_up": _record(answer.points[1]) if len(answer.points) > 1 else None,
+            "left_out": list(answer.left_out),
             "misses": [{"limit": miss.limit, **_record(miss.candidate)} for miss in answer.misses],
         }
         for answer in answers

@@ -7,7 +7,7 @@ from typing import Any
 from qaprune.report.columns import Row
 from qaprune.report.figures import LEVELS, Across, f1_name, plotted_points, what_bars_are
 from qaprune.report.marks import Point, draw_arrow, draw_fills, marker_style
-from qaprune.report.style import GREY, SMALL, drawing, ink, looks, words_of, write_head
+from qaprune.report.style import GREY, SMALL, drawing, ink, looks, room_for, words_of, write_head
 
 QUALITY = Across("f1", "", True)
 """F1 alone: recovery is shown whether or not anything was timed."""
@@ -27,6 +27,8 @@ def recovery_figure(rows: list[Row]) -> Any:
     """One line an operating point of one pair that was recovered; there must be one."""
     lines = recovered_points(rows)
     look = looks([criterion for criterion, _ in lines])
+    names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in lines]
+    left = room_for(names, 1.97)
     height = 1.55 + (0.44 if len(lines) <= 12 else 0.36) * len(lines)
     with drawing(8.2, height) as figure:
         bars = what_bars_are(rows)
@@ -36,10 +38,10 @@ def recovery_figure(rows: list[Row]) -> Any:
             [f"{bars}; retrained and distilled both start from pruned"],
             left=0.25,
         )
-        axes = figure.add_axes((0.24, 0.5 / height, 0.72, 1 - (0.5 + taken + 0.28) / height))
+        place = (left / 8.2, 0.5 / height, (7.87 - left) / 8.2, 1 - (0.5 + taken + 0.28) / height)
+        axes = figure.add_axes(place)
         for place, ((criterion, _), found) in enumerate(lines.items()):
             _draw_line(axes, place, found, *look[criterion])
-        names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in lines]
         axes.set_yticks(range(len(lines)), names, fontsize=SMALL)
         for text, (criterion, _) in zip(axes.get_yticklabels(), lines, strict=True):
             text.set_color(ink(look[criterion][0]))
@@ -64,13 +66,15 @@ def _draw_line(axes: Any, place: int, found: dict[str, Point], colour: str, mark
 
 
 def _levels(axes: Any, rows: list[Row]) -> None:
-    """Vertical lines for teacher, teacher+ and no-answer, named above."""
+    """Vertical lines for teacher, teacher+ and no-answer, named above; none of them is the frame's edge."""
+    (low, high), levels = axes.get_xlim(), []
     for name, style in LEVELS.items():
         found = [float(row["f1"]) for row in rows if row["variant"] == name]  # type: ignore[arg-type]
         if not found:
             continue
         f1 = sum(found) / len(found)
         axes.axvline(f1, color=GREY, lw=1.0, ls=style, zorder=1)
+        levels.append(f1)
         axes.annotate(
             f"{name} {f1:.1f}",
             (f1, 1.0),
@@ -82,3 +86,6 @@ def _levels(axes: Any, rows: list[Row]) -> None:
             color=GREY,
             annotation_clip=False,
         )
+    room = 0.03 * (high - low)
+    if levels:
+        axes.set_xlim(min(low, min(levels) - room), max(high, max(levels) + room))

@@ -36,7 +36,7 @@ COPIED = (
 )
 """Columns that `evaluate` hands through from the stages before it."""
 STEPS = ("pruned", "retrained", "distilled")
-NO_LONG_SUMS = "interval of long_f1: scored before long answers were kept a question; run evaluate again"
+NO_LONG_SUMS = "interval of long_f1: scored before long answers were kept a question, run evaluate again"
 BLIND = ("no-answer", "longest_candidate")
 """Rows that read no question: nothing of them is timed."""
 FIXED_VARIANTS = (*BLIND, "teacher", "teacher+")

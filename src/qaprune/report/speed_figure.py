@@ -8,6 +8,8 @@ from qaprune.report.columns import Row
 from qaprune.report.rows import timed_at
 from qaprune.report.style import COLOURS, GREY, drawing, write_head
 
+MEASURED, PUBLISHED = "measured here", "published, bert-large (hardware not stated)"
+
 
 def speed_figure(rows: list[Row]) -> Any:
     """One line a cut: the measured speedup with its interval, the paper's as a hollow marker."""
@@ -15,8 +17,7 @@ def speed_figure(rows: list[Row]) -> Any:
     with drawing(8.2, 2.1 + 0.42 * len(shown)) as figure:
         lines = (
             timed_at(rows),
-            "published per cents kept, spread evenly over the layers; packed windows; "
-            "bars: 95 % bootstrap intervals",
+            "per cents kept, spread evenly over the layers; packed windows; bars: 95 % bootstrap intervals",
         )
         taken = write_head(figure, f"{rows[0]['model']}, untrained: speed alone", lines, left=0.25)
         height = figure.get_size_inches()[1]
@@ -37,7 +38,7 @@ def _name(row: Row) -> str:
 
 
 def _draw_row(axes: Any, place: int, row: Row) -> None:
-    first = not axes.get_legend_handles_labels()[1]
+    named = axes.get_legend_handles_labels()[1]
     published = row["speedup_published"]
     if published is not None:
         axes.plot(
@@ -48,7 +49,7 @@ def _draw_row(axes: Any, place: int, row: Row) -> None:
             mfc="none",
             mec=GREY,
             ls="none",
-            label="published, bert-large (hardware not stated)" if first else None,
+            label=PUBLISHED if PUBLISHED not in named else None,
         )
     if row["speedup"] is None:
         axes.text(1.02, place, "not measured", va="center", fontsize=8.5, color=GREY)
@@ -62,7 +63,7 @@ def _draw_row(axes: Any, place: int, row: Row) -> None:
         ms=6,
         color=COLOURS[0],
         capsize=3,
-        label="measured here" if first else None,
+        label=MEASURED if MEASURED not in named else None,
     )
     axes.annotate(
         f"{speedup:.2f}x",

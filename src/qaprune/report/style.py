@@ -63,13 +63,20 @@ def write_head(figure: Any, title: str, lines: Iterable[str], left: float = 0.7)
     Returns how many inches they take from the top.
     """
     width, height = figure.get_size_inches()
-    figure.text(left / width, 1 - 0.29 / height, title, fontsize=13, weight="bold")
+    head = figure.text(left / width, 1 - 0.29 / height, title, fontsize=13, weight="bold")
+    taken = head.get_window_extent(figure.canvas.get_renderer()).width / figure.dpi
+    head.set_fontsize(13 * min(1.0, (width - left - 0.1) / taken))
     at = 0.48
     letters = int((width - left) * LETTERS_AN_INCH)
     for text in [part for line in lines if line for part in textwrap.wrap(line, letters)]:
         figure.text(left / width, 1 - at / height, text, fontsize=SMALL, color=GREY)
         at += 0.165
     return at
+
+
+def room_for(names: Iterable[str], least: float, size: float = SMALL) -> float:
+    """Inches that the longest of some names takes beside an axis, with a gap; `least` or more."""
+    return max([least, *(0.2 + len(name) / LETTERS_AN_INCH * size / SMALL for name in names)])
 
 
 def looks(criteria: list[str]) -> dict[str, tuple[str, str]]:

@@ -11,7 +11,7 @@ from qaprune.report.columns import Row
 from qaprune.report.heat import draw_heat, draw_scale
 from qaprune.report.rows import place_of
 from qaprune.report.seeds import seeds_of
-from qaprune.report.style import drawing, ink, looks, words_of, write_head
+from qaprune.report.style import drawing, ink, looks, room_for, words_of, write_head
 
 KINDS = {"heads_per_layer": "attention heads kept", "ff_per_layer": "feed-forward units kept, %"}
 ROW, LABELS, BETWEEN = 0.23, 1.75, 0.25
@@ -53,7 +53,9 @@ def survived_figure(rows: list[Row]) -> Any:
     look = looks([criterion for criterion, _ in points])
     layers = len(teacher["heads_per_layer"])  # type: ignore[arg-type]
     cell = min(0.42, max(0.16, 3.6 / layers))
-    width = LABELS + 2 * layers * cell + BETWEEN + 0.35
+    names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in points]
+    labels = room_for(names, LABELS)
+    width = labels + 2 * layers * cell + BETWEEN + 0.35
     width, height = max(width, 6.2), 1.75 + ROW * len(points)
     with drawing(width, height) as figure:
         seeds = seeds_of(rows)
@@ -61,14 +63,14 @@ def survived_figure(rows: list[Row]) -> Any:
         write_head(
             figure,
             f"What survived: {rows[0]['model']} on {rows[0]['dataset']}",
-            [f"{several}; of random masks the first"],
+            [several + "; of random masks the first" * ("random" in look)],
             left=0.25,
         )
         for place, (kind, title) in enumerate(KINDS.items()):
             whole = np.array(teacher[kind], float)
             kept = np.array([np.mean([row[kind] for row in group], axis=0) for group in points.values()])
             percent = 100 * kept / np.maximum(whole, 1)
-            left = LABELS + place * (layers * cell + BETWEEN)
+            left = labels + place * (layers * cell + BETWEEN)
             axes = figure.add_axes(
                 (left / width, 0.72 / height, layers * cell / width, ROW * len(points) / height)
             )
@@ -78,11 +80,10 @@ def survived_figure(rows: list[Row]) -> Any:
             axes.set_xticks(range(layers), range(1, layers + 1), fontsize=7.5)
             axes.xaxis.tick_top()
             axes.set_title(f"{title} of {_whole(whole)}", fontsize=8.5, loc="left", pad=3)
-            names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in points]
             axes.set_yticks(range(len(points)), names if not place else [""] * len(points), fontsize=8.5)
             for text, (criterion, _) in zip(axes.get_yticklabels(), points, strict=True):
                 text.set_color(ink(look[criterion][0]))
-        bar = (LABELS / width, 0.44 / height, layers * cell / width, 0.09 / height)
+        bar = (labels / width, 0.44 / height, layers * cell / width, 0.09 / height)
         draw_scale(figure, image, bar, "% of the layer kept; layer 1 reads the embeddings")
     return figure
 

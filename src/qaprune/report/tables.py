@@ -34,7 +34,7 @@ SPANNED = ("long F1",)
 """Those of them that have an interval."""
 SPEED_HEADER = ("variant", "speedup", "95 %", "same", "published", "ms", "J/window")
 SPEED_NOTES = (
-    "Untrained weights on packed windows: speed alone, no quality. The published per cents kept are spread "
+    "Untrained weights on packed windows: speed alone, no quality. The per cents kept are spread "
     "evenly over the layers, which is this project's choice. speedup: median of the rounds' paired ratios "
     "teacher / variant, each at its fastest setting; same: the teacher at the variant's setting. "
     "published: McCarley et al., bert-large, hardware not stated. ms: median of one batch."

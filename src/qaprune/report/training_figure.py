@@ -8,7 +8,7 @@ from qaprune.report.collect import Run
 from qaprune.report.columns import Row
 from qaprune.report.rows import place_of
 from qaprune.report.seeds import seeds_of
-from qaprune.report.style import GREY, SMALL, drawing, ink, looks, words_of, write_head
+from qaprune.report.style import GREY, SMALL, drawing, ink, looks, room_for, words_of, write_head
 
 PANELS = {"teacher": ("teacher", "teacher+"), "retrained": ("retrained",), "distilled": ("distilled",)}
 """Panel -> variants. A distilled model's loss has the divergence from its teacher in it: not comparable."""
@@ -43,7 +43,11 @@ def training_figure(rows: list[Row]) -> Any:
     criteria = [str(row["criterion"]) for row in rows if row["criterion"]]
     look = looks(criteria)
     budgets = list(dict.fromkeys(str(row["budget"]) for row in rows if row["criterion"]))
-    width, height = 0.6 + 3.6 * len(panels), 4.3
+    names = [
+        f"{words_of(key[0])} {key[1]}".strip() or key[2] for curves in panels.values() for key in curves
+    ]
+    panel = 2.1 + room_for(names, 1.2, SMALL - 1) + 0.3
+    width, height = 0.6 + panel * len(panels), 4.3
     with drawing(width, height) as figure:
         seeds = ", ".join(map(str, seeds_of(rows)))
         many = "s" * ("," in seeds)
@@ -56,7 +60,7 @@ def training_figure(rows: list[Row]) -> Any:
             figure, f"Training: {rows[0]['model']} on {rows[0]['dataset']}", lines, left=0.25
         )
         for place, (name, curves) in enumerate(panels.items()):
-            left = (0.6 + 3.6 * place) / width
+            left = (0.6 + panel * place) / width
             axes = figure.add_axes((left, 0.5 / height, 2.1 / width, 1 - (0.5 + taken + 0.25) / height))
             axes.set_title(name, fontsize=9.5, loc="left")
             axes.set_xlabel("million tokens")

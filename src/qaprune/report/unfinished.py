@@ -60,8 +60,10 @@ def missing_lines(results: Path, done: dict[str, list[Path]], plan: Plan | None)
     for run in _runs(results, done, plan):
         untrained = plan.untrained if plan else (results / "profile" / run / "variants.json").exists()
         if run not in scored and not untrained:
-            known = ", ".join(f"{name} {f1:.1f}" for name, f1 in _holdout(results, done, run))
-            lines.append(f"{run}: not scored yet; hold-out F1 so far: {known or 'none'}")
+            made_by = plan.trained(plan.run(run)).id if plan else run
+            known = ", ".join(f"{name} {f1:.1f}" for name, f1 in _holdout(results, done, made_by))
+            of = f" of the checkpoints of {made_by}" if made_by != run else ""
+            lines.append(f"{run}: not scored yet; hold-out F1{of} so far: {known or 'none'}")
         if run not in timed:
             lines.append(f"{run}: not timed yet")
     return [*lines, "report: not written yet, so there are no tables/ and no plots/"]

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from qaprune.report.checkpoints import CONFIG, config_of
 
 HUB_DATASETS = {"squad2": "rajpurkar/squad_v2", "nq": "google-research-datasets/natural_questions"}
 
@@ -84,11 +87,11 @@ def _measured(row: Mapping[str, str] | None) -> str:
     def add(name: str, text: str) -> None:
         lines.append(f"| {name} | {text} |")
 
-    def value(column: str, decimals: int) -> str:
-        return f"{float(row[column]):,.{decimals}f}" if row.get(column) else ""
+    def value(column: str, decimals: int, sign: str = "") -> str:
+        return f"{float(row[column]):{sign},.{decimals}f}" if row.get(column) else ""
 
-    def span(column: str, decimals: int) -> str:
-        low, high = (value(f"{column}_{end}", decimals) for end in ("low", "high"))
+    def span(column: str, decimals: int, sign: str = "") -> str:
+        low, high = (value(f"{column}_{end}", decimals, sign) for end in ("low", "high"))
         return f" [{low}, {high}]" if low and high else ""
 
     if row.get("f1"):
@@ -97,7 +100,8 @@ def _measured(row: Mapping[str, str] | None) -> str:
     if row.get("hasans_f1"):
         add("F1 with and without an answer", f"{value('hasans_f1', 1)}, {value('noans_f1', 1)}")
     if row.get("delta_f1"):
-        add(f"F1 against {row['reference'] or 'the teacher'}", f"{float(row['delta_f1']):+.1f}")
+        change = f"{value('delta_f1', 1, '+')}{span('delta_f1', 1, '+')}"
+        add(f"F1 against {row['reference'] or 'the teacher'}", change)
     if row.get("speedup"):
         add("speedup over the unpruned model", f"{value('speedup', 2)}x{span('speedup', 2)}")
     if row.get("latency_ms"):
@@ -149,10 +153,12 @@ def _again(stage: Mapping[str, Any], target: str | None) -> str:
     packages = ", ".join(
         f"{name} {version}" for name, version in sorted((stage.get("packages") or {}).items())
     )
-    name = target.split("/")[1] if target else "NAME"
-    command = f"snakemake {target or 'TARGET'} --cores all --configfile config/{name}.yaml"
+    config = config_of(target.split("/")[1]) if target else CONFIG
+    command = f"snakemake {shlex.quote(target or 'TARGET')} --cores all --configfile {shlex.quote(config)}"
+    own = f"`{CONFIG}`: the files that the run was configured by. " if config == CONFIG else ""
     return (
-        f"```bash\n{command}\n```\n\nqaprune commit {stage.get('git_commit') or 'unknown'}; {packages}. "
+        f"```bash\n{command}\n```\n\n{own}"
+        f"qaprune commit {stage.get('git_commit') or 'unknown'}; {packages}. "
         "The stage's settings:\n\n```json\n"
         f"{json.dumps(_public(stage['spec']), indent=1, sort_keys=True)}\n```\n"
     )

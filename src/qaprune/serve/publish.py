@@ -15,6 +15,7 @@ from qaprune.data.stages import copy_tokenizer
 from qaprune.errors import InputError
 from qaprune.models.checkpoint import read_variant
 from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_span_head
+from qaprune.report.checkpoints import config_name
 from qaprune.serve.card import model_card
 from qaprune.serve.folder import new_folder
 from qaprune.stage import read_stage
@@ -115,9 +116,9 @@ def find_row(variant: Path, run: dict[str, Any], facts: dict[str, Any]) -> dict[
 
 
 def _target(variant: Path) -> str | None:
-    """What snakemake is asked for to make the checkpoint again, relative to the checkout."""
+    """The weights as snakemake is asked for them, relative to the checkout: asked for by name they stay."""
     results = results_of(variant)
     if results is None:
         return None
     inside = variant.resolve().relative_to(results)
-    return f"results/{results.name}/{inside.as_posix()}/stage.json"
+    return f"results/{config_name(results)}/{inside.as_posix()}/{WEIGHTS}"

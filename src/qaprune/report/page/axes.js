@@ -73,7 +73,7 @@ function drawAxes(svg, plot) {
       write(String(value), left - 7, y + 4, "tick", end);
     }
     const half = (top + bottom) / 2;
-    write("F1 on dev", 11, half, "axis", { ...middle, transform: `rotate(-90 11 ${half})` });
+    write(`${plot.measure} on dev`, 11, half, "axis", { ...middle, transform: `rotate(-90 11 ${half})` });
   } else {
     for (const name of plot.lines) {
       write(name.replace(/\/pruned$/, ""), left - 10, plot.y({ line: name }) + 4, "tick", end);

@@ -36,6 +36,8 @@ function settingOf(group) {
       ].join(", ")),
   );
   if (!found.size) return "";
+  const machines = new Set(group.filter((row) => row.speedup != null).map((row) => row.fingerprint)).size;
+  if (machines > 1) return `mixed hardware: ${machines} machines, whose speeds do not compare`;
   return [...found][0] + (found.size > 1 ? "; some rows at a setting of their own" : "");
 }
 
@@ -50,6 +52,7 @@ function drawPanel(panel, group, title) {
   }
   const levels = scored ? levelsOf(group) : [];
   const plot = plotArea(spots, levels, Math.max(280, panel.clientWidth), scored);
+  plot.measure = group.some((row) => row.long_f1 != null) ? "short-answer F1" : "F1";
   const svg = make("svg", {
     viewBox: `0 0 ${plot.width} ${plot.height}`,
     width: plot.width,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from qaprune.report.checkpoints import CONFIG
 from qaprune.report.columns import Row
 from qaprune.report.headline import Headline
 from qaprune.report.provenance import Provenance
@@ -130,10 +131,12 @@ def provenance(rows: list[Row], origin: Provenance) -> str:
         f"<td>{text(entry.run)}</td>{_codes(entry.folder, entry.digest, entry.commit, entry.command)}</tr>"
         for number, (row, entry) in enumerate(zip(rows, origin.origins, strict=True))
     )
+    unknown = any(entry.command.endswith(CONFIG) for entry in origin.origins)
+    own = f" <code>{CONFIG}</code>: the files that this run was configured by." if unknown else ""
     return (
         '<p class="note">A digest is that of a stage\'s spec and inputs: rows with the same one come from '
         "the same. A <code>-</code> stands where the results folder no longer holds the stage's record. A "
-        "<code>+</code> after a commit: with uncommitted changes.</p>"
+        f"<code>+</code> after a commit: with uncommitted changes.{own}</p>"
         + _table("Commits of scores and timings", ("run", "evaluate", "profile"), runs)
         + "<details><summary>Every row: stage folder, digest, commit, command</summary>"
         + _table(
