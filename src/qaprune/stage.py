@@ -73,7 +73,7 @@ def run_stage(
             "compute": COMPUTE or None,
             "seconds": round(time.perf_counter() - began, 2),
             "git_commit": git_commit(),
-            "packages": {name: _version(name) for name in PACKAGES},
+            "packages": package_versions(),
             "python": platform.python_version(),
         }
         (scratch / LOCK).unlink()
@@ -205,6 +205,11 @@ def source_digest(folder: Path, files: Iterable[Path]) -> str:
 def _git(folder: Path, *words: str) -> str:
     done = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
+
+
+def package_versions() -> dict[str, str | None]:
+    """Versions of what computes; None where one is not installed."""
+    return {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str | None:

@@ -116,7 +116,7 @@ def of_stage(out: Path, spec: dict[str, Any], inputs: dict[str, Path], name: str
     identity = {
         "spec": spec,
         "inputs": stage.digests(inputs),
-        "torch": torch.__version__,
+        "packages": stage.package_versions(),
         "compute": stage.COMPUTE,
     }
     return Checkpoints(stage.resume_folder(out) / name, identity)
