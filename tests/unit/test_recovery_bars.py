@@ -1,0 +1,51 @@
+"""The bars of the recovery run, on tables made for it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import recovery_bars
+from tests.unit.report_data import write_evaluate
+
+
+@pytest.fixture
+def results(tmp_path) -> Path:
+    write_evaluate(tmp_path, "bert", "squad2", questions=1200)
+    return tmp_path
+
+
+def run(results: Path, capsys, *more: str) -> tuple[int, list[str]]:
+    words = [str(results), "--run", "bert-squad2-s13", "--budget", "h50-f50", *more]
+    return recovery_bars.main(words), capsys.readouterr().out.splitlines()
+
+
+def test_each_bar_is_a_line(results, capsys):
+    code, lines = run(results, capsys)
+    assert code == 3, "torch-pruning is not in this run"
+    text = "\n".join(lines)
+    assert "holds        teacher" in text
+    assert "l0-h50-f50/distilled, best on the hold-out" in text
+    assert "not measured torch_pruning_global: no distilled row at h50-f50" in text
+    assert "to random" in text
+    assert "distilled" in lines[-2]
+    assert "mean of 7 point(s)" in lines[-1]
+
+
+def test_a_bar_that_is_out_of_reach_is_missed(results, capsys):
+    _, lines = run(results, capsys, "--margin", "99", "--loss", "-50")
+    assert lines[0].startswith("MISSED")
+    assert lines[1].startswith("MISSED")
+
+
+def test_a_rival_is_never_the_best_method(results, capsys, monkeypatch):
+    monkeypatch.setattr(recovery_bars, "BLIND", (*recovery_bars.RIVALS, "l0", "gain"))
+    code, lines = run(results, capsys)
+    assert code == 3
+    assert "no distilled row at h50-f50 of a criterion that looks at the task" in lines[1]
+
+
+def test_a_folder_without_scores_is_one_line(tmp_path, capsys):
+    assert recovery_bars.main([str(tmp_path)]) == 1
+    assert "error:" in capsys.readouterr().err
