@@ -5,11 +5,11 @@
 - The teacher is `--margin` F1 above `no-answer`.
 - The best method at the budget, chosen on the train hold-out among the recovered rows of criteria that look
   at the task, loses at most `--loss` F1 on dev to the better of teacher and teacher+ (chosen there too).
-- It is above the random masks, the small baselines (whole layers) and Torch-Pruning's Taylor selection, each
-  with the same recovery, by more than the interval of the difference (paragraphs resampled).
+- It is above the random masks, the small baselines (whole layers) and Torch-Pruning's Taylor selection,
+  each with the same recovery, by more than the interval of the difference (paragraphs resampled).
 - On the average over the points that have both, distilled is at least retrained, retrained at least pruned.
 
-A line a bar. Exit code 3: one was missed or could not be read from this run. No interval has training noise.
+A line a bar. Exit code 3: one was missed or could not be read. No interval has training noise.
 """
 
 from __future__ import annotations
