@@ -52,8 +52,8 @@ class Ready:
     contexts: list[str]
 
 
-def prepare(model: Path, train: Path, dev: Path, questions: int, folder: Path) -> Ready:
-    """Run `data` and `features`."""
+def prepare(model: Path, train: Path, dev: Path, questions: tuple[int, int], folder: Path) -> Ready:
+    """Run `data` and `features`; `questions` of train and of dev."""
     from qaprune.data import stages
     from qaprune.data.features import load_features
     from qaprune.data.prepared import read_examples
@@ -72,10 +72,10 @@ def prepare(model: Path, train: Path, dev: Path, questions: int, folder: Path) -
         "train": {"path": str(train)},
         "dev": {"path": str(dev)},
         "holdout_share": 0.05,
-        "train_questions": questions,
+        "train_questions": questions[0],
         "holdout_questions": 1000,
-        "dev_questions": None,
-        "full_dev": True,
+        "dev_questions": questions[1],
+        "full_dev": False,
     }
     stages.data(spec, {}, data, silent)
     inputs = {name: data / f"{name}.jsonl.gz" for name in ("train", "holdout", "dev")} | {"encoder": model}
@@ -217,6 +217,7 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("model", "train", "dev"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     parser.add_argument("--questions", type=int, default=4000)
+    parser.add_argument("--dev-questions", type=int, default=3000, help="a fixed sample of dev")
     parser.add_argument("--seeds", type=int, default=3, help="0: speed alone")
     parser.add_argument("--steps", type=int, default=40, help="steps of the recipe, more than 5")
     parser.add_argument("--epochs", type=float, default=1.0)
@@ -228,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     missed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        ready = prepare(args.model, args.train, args.dev, args.questions, folder)
+        ready = prepare(args.model, args.train, args.dev, (args.questions, args.dev_questions), folder)
         each = ready.features.questions / ready.features.windows
         print(f"{ready.features.questions:,} questions, {ready.features.windows:,} windows", flush=True)
         seconds, model = train_ours(ready, training, compute, 1, folder)
