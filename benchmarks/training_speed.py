@@ -128,6 +128,15 @@ def steps(size: str, choice: Choice, features: Features, device: str) -> Iterato
         epoch += 1
 
 
+def padding(features: Features) -> float:
+    """Padded places of an epoch's batches, in per cent of its tokens."""
+    from qaprune.train.batches import plan_epoch
+
+    plans = plan_epoch(features.lengths(), SETTINGS["batch_tokens"], np.random.default_rng(SEED))
+    places = sum(len(windows) * length for windows, length in plans)
+    return 100 * (places / int(features.lengths().sum()) - 1)
+
+
 def wait(device: str) -> None:
     """Until a GPU is done."""
     if device == "cuda":
@@ -173,7 +182,8 @@ def main(argv: list[str] | None = None) -> int:
     choices += [Choice("eager", "bfloat16", 0.0, teacher=teacher) for teacher in ("read", "computed")]
     for length in args.lengths:
         features = windows(length, 512 if length > 256 else 256)
-        print(f"{args.size}, {features.lengths().mean():.0f} tokens a window, {device}", flush=True)
+        mean, padded = features.lengths().mean(), padding(features)
+        print(f"{args.size}, {mean:.0f} tokens a window, {padded:.1f} % padding, {device}", flush=True)
         found = rates(args.size, choices, features, device, args.steps)
         for choice, rate in sorted(found.items(), key=lambda item: -item[1]):
             print(f"  {choice!s:<48} {rate:8,.0f} tokens/s", flush=True)
