@@ -119,7 +119,7 @@ def steps(size: str, choice: Choice, features: Features, device: str) -> Iterato
                 with torch.no_grad(), compute.autocast():
                     batch["teacher_spans"] = batch_logits(teacher, batch).spans
             objective.loss(batch).backward()
-            torch.nn.utils.clip_grad_norm_(objective.clipped, SETTINGS["clip"])
+            torch.nn.utils.clip_grad_norm_(objective.weights, SETTINGS["clip"])
             for optimizer in objective.optimizers:
                 optimizer.step()
                 optimizer.zero_grad(set_to_none=True)

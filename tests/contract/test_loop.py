@@ -15,7 +15,7 @@ from qaprune.data.features import FlatLogits
 from qaprune.errors import InputError
 from qaprune.gate.gates import gated
 from qaprune.gate.l0_gates import L0Gates
-from qaprune.gate.learning import GateObjective
+from qaprune.gate.learning import GateObjective, alive_parts
 from qaprune.gate.registry import GateTask
 from qaprune.gate.straight_through import StraightThroughGates
 from qaprune.models.encoder import model_shape
@@ -78,7 +78,8 @@ class Training:
             self.model.eval().requires_grad_(False)
         learnt = (StraightThroughGates if self.kind == "movement" else L0Gates)(task)
         with gated(self.model) as gates:
-            return fit(GateObjective(task, gates, learnt, with_weights=self.kind != "l0"))
+            alive = None if self.kind == "l0" else alive_parts(task)
+            return fit(GateObjective(task, gates, learnt, alive))
 
 
 class Killed(Exception):

@@ -43,7 +43,8 @@ class Gradual:
         # Not at the top: the plan asks a criterion for its facts while the DAG is parsed.
         import numpy as np
 
-        from qaprune.gate.learning import FixedGates, alive_parts, dead_last, learn_jointly
+        from qaprune.gate.learning import alive_parts, dead_last, learn_jointly
+        from qaprune.gate.learnt import OpenGates
         from qaprune.prune.costs import as_shares
         from qaprune.prune.select import select
 
@@ -55,7 +56,7 @@ class Gradual:
             found = dead_last(self._criterion.score(own), alive_parts(task))
             mask = select(found, 0, asked, task.shape, self._name, task.costs, task.round_to)
             fold(task.model.requires_grad_(True), mask)
-            trained = learn_jointly(replace(task, training=training), FixedGates(task))
+            trained = learn_jointly(replace(task, training=training), OpenGates(task))
             passes, tokens = passes + found.passes + trained.passes, tokens + found.tokens + trained.tokens
             widths = " ".join(f"{heads}/{units}" for heads, units in zip(*mask.widths(), strict=True))
             task.log(f"step {step} of {self._steps}: heads/units by layer {widths}")

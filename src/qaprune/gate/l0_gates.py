@@ -14,6 +14,7 @@ from qaprune.gate.hard_concrete import (
     sample_gates,
     sparsity_penalty,
 )
+from qaprune.gate.learnt import LearntGates
 from qaprune.gate.registry import KINDS, VALUES, GateTask, Scores, gate_shapes, shares_of
 from qaprune.train.optimizers import optimizer_tensors, restore_optimizer
 
@@ -21,7 +22,7 @@ HIDDEN_START = 4.0
 """log_alpha of hidden dimensions at first: one sampled shut is missing in every layer at once."""
 
 
-class L0Gates:
+class L0Gates(LearntGates):
     """log_alpha of every gate, and the multipliers, which climb while everything else descends.
 
     `parameters` are the log_alphas [layers, heads], [layers, units] and, where the task asks for them,

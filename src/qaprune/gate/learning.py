@@ -4,63 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 import torch
 
 from qaprune.gate.gates import Gates, gated
+from qaprune.gate.learnt import LearntGates
 from qaprune.gate.magnitude import Magnitude
-from qaprune.gate.registry import KINDS, GateTask, Scores, gate_shapes
+from qaprune.gate.registry import KINDS, GateTask, Scores
 from qaprune.train.losses import batch_logits
 from qaprune.train.objectives import Batch, Objective, training_loss
 from qaprune.train.optimizers import make_optimizer
 
 
-class LearntGates(Protocol):
-    """Gates with parameters. `parameters` get an Adam of their own at the criterion's `lr`.
-
-    `before(gates, progress, seed)` puts this step's values in place, `penalty(progress)` is added to the
-    loss, `after()` follows each step of the optimizer. `progress` is the share of the steps that is done
-    when the step is; `seed` is the step's own. `extra()` gives what else a checkpoint needs.
-    """
-
-    parameters: list[torch.Tensor]
-
-    def before(self, gates: Gates, progress: float, seed: int) -> None: ...
-
-    def penalty(self, progress: float) -> torch.Tensor | float: ...
-
-    def after(self) -> None: ...
-
-    def describe(self) -> str: ...
-
-    def extra(self) -> dict[str, torch.Tensor]: ...
-
-    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None: ...
-
-    def scores(self, windows: int, tokens: int) -> Scores: ...
-
-
 class GateObjective(Objective):
-    """The task's loss over gates, and over the weights too where the task's `training` says how.
+    """The task's loss over gates and, where `alive` is given, over the weights by the task's `training`;
+    `alive` (`alive_parts`) then says which gates may open.
 
     The model runs with copies of the gates' values; what the copies gathered is passed on to the gates'
     parameters once a step, so that one sample serves all micro-batches of a batch.
     """
 
-    def __init__(self, task: GateTask, gates: Gates, learnt: LearntGates, with_weights: bool):
-        training = task.training or {}
-        weights = []
-        if with_weights:
+    def __init__(
+        self,
+        task: GateTask,
+        gates: Gates,
+        learnt: LearntGates,
+        alive: Mapping[str, torch.Tensor] | None = None,
+    ):
+        training, weights = task.training if alive else {}, []
+        if alive:
             rates = (training["lr"], training["weight_decay"], training.get("beta2", 0.999))
             weights = [make_optimizer(task.model, *rates)]
         rate = task.settings.get("lr")
         own = [torch.optim.Adam(learnt.parameters, lr=rate)] if learnt.parameters else []
         super().__init__(task.model, weights, own)
         self._gates, self._learnt, self._autocast = gates, learnt, task.autocast
-        self._loss_of = training_loss(training if with_weights else {})
-        self._alive = alive_parts(task) if with_weights else {}
+        self._loss_of = training_loss(training)
+        self._alive = alive or {}
         self._values: list[torch.Tensor] = []
         self._copies: list[torch.Tensor] = []
 
@@ -93,7 +74,7 @@ class GateObjective(Objective):
 
     def penalise(self, progress: float) -> None:
         penalty = self._learnt.penalty(progress)
-        if isinstance(penalty, torch.Tensor):
+        if penalty is not None:
             penalty.backward()
 
     def end(self) -> None:
@@ -118,7 +99,7 @@ def learn_gates(task: GateTask, learnt: LearntGates, settings: Mapping[str, obje
     """Train gates alone, the weights frozen; `settings` are those of the loop. The scores at the end."""
     task.model.eval().requires_grad_(False)
     with gated(task.model) as gates:
-        result = task.fit(GateObjective(task, gates, learnt, with_weights=False), settings)
+        result = task.fit(GateObjective(task, gates, learnt), settings)
     return learnt.scores(result.windows, result.tokens)
 
 
@@ -131,11 +112,10 @@ def learn_jointly(task: GateTask, learnt: LearntGates) -> Scores:
     Weights: AdamW with `training`'s settings, learning rate up over `warmup` and linearly down. The loss is
     that of recovery: distillation where `training` has a temperature, gold labels otherwise.
     """
+    alive = alive_parts(task)
     task.model.train()
     with gated(task.model) as gates:
-        objective = GateObjective(task, gates, learnt, with_weights=True)
-        alive = alive_parts(task)
-        result = task.fit(objective, task.training)
+        result = task.fit(GateObjective(task, gates, learnt, alive), task.training)
     task.model.eval()
     return dead_last(learnt.scores(result.windows, result.tokens), alive)
 
@@ -147,42 +127,6 @@ def dead_last(scores: Scores, alive: Mapping[str, torch.Tensor]) -> Scores:
         found = getattr(scores, kind)
         ranked[kind] = np.where(part.cpu().numpy() > 0, found, found.min() - 1)
     return replace(scores, **ranked)
-
-
-class FixedGates:
-    """All gates open: weights train alone, closed parts staying closed."""
-
-    def __init__(self, task: GateTask):
-        self.parameters: list[torch.Tensor] = []
-        weight = next(task.model.parameters())
-        self._open = [torch.ones(shape, device=weight.device) for shape in gate_shapes(task)]
-
-    def before(self, gates: Gates, progress: float, seed: int) -> None:
-        """Put the open gates in place."""
-        gates.set(*self._open)
-
-    def penalty(self, progress: float) -> float:
-        """Nothing to drive."""
-        return 0.0
-
-    def after(self) -> None:
-        """Nothing to do."""
-
-    def describe(self) -> str:
-        """Nothing to say."""
-        return ""
-
-    def extra(self) -> dict[str, torch.Tensor]:
-        """Nothing beside the weights."""
-        return {}
-
-    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Nothing to put back."""
-
-    def scores(self, windows: int, tokens: int) -> Scores:
-        """All alike."""
-        found = (gates.cpu().numpy()[None] for gates in self._open)
-        return Scores(**dict(zip(KINDS, found, strict=False)), passes=windows, tokens=tokens)
 
 
 def _times(values: list[torch.Tensor], layers: torch.Tensor) -> list[torch.Tensor]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from qaprune.gate.gates import Gates
+from qaprune.gate.learnt import LearntGates
 from qaprune.gate.registry import KINDS, GateTask, Scores, gate_shapes, shares_of
 
 
-class StraightThroughGates:
+class StraightThroughGates(LearntGates):
     """Scores S of every gate, from zero; the highest are open, over all layers of a kind."""
 
     def __init__(self, task: GateTask):
@@ -31,23 +30,9 @@ class StraightThroughGates:
             opened.append(mask + (scores - scores.detach()))
         gates.set(*opened)
 
-    def penalty(self, progress: float) -> float:
-        """The schedule alone drives the share."""
-        return 0.0
-
-    def after(self) -> None:
-        """Nothing to do."""
-
     def describe(self) -> str:
         """How far scores have moved, for the log."""
         return f"scores up to {max(float(s.detach().abs().max()) for s in self.parameters):.2g}"
-
-    def extra(self) -> dict[str, torch.Tensor]:
-        """Nothing beside the scores."""
-        return {}
-
-    def restore_extra(self, tensors: Mapping[str, torch.Tensor]) -> None:
-        """Nothing to put back."""
 
     def scores(self, windows: int, tokens: int) -> Scores:
         """S as scores; survivors count fully."""

@@ -149,8 +149,8 @@ class _Run:
             objective.set_rate(schedule(self.step, len(self.plans), self.settings["warmup"]))
         loss = self._gradients(planned, batch, progress)
         objective.penalise(progress)
-        if self.settings.get("clip") and objective.clipped:
-            nn.utils.clip_grad_norm_(objective.clipped, self.settings["clip"])
+        if self.settings.get("clip") and objective.weights:
+            nn.utils.clip_grad_norm_(objective.weights, self.settings["clip"])
         for optimizer in objective.optimizers:
             optimizer.step()
         self._forget()
@@ -167,9 +167,9 @@ class _Run:
         """Fill in the gradients of the mean loss of the whole batch, and return it."""
         while True:
             # Dropout draws by step and process, so that a checkpoint needs no generator's state.
-            torch.manual_seed(_mixed(self.seed, self.step, 1 + self.compute.processes.index))
+            torch.manual_seed(_derived_seed(self.seed, self.step, 1 + self.compute.processes.index))
             try:
-                self.objective.begin(progress, _mixed(self.seed, self.step))
+                self.objective.begin(progress, _derived_seed(self.seed, self.step))
                 loss = self._passes(planned, batch)
                 break
             except RuntimeError as error:
@@ -177,10 +177,7 @@ class _Run:
                     raise
                 self._split(planned)
         self.objective.collect()
-        processes = self.compute.processes
-        if processes.count > 1:
-            processes.add_gradients(self.objective.parameters)
-            processes.add_up([loss])
+        self.compute.processes.add_up(self.objective.parameters, loss)
         return loss
 
     def _passes(self, planned: Planned, batch: Batch) -> torch.Tensor:
@@ -273,7 +270,7 @@ class _Run:
         return FitResult(len(self.plans), self.tokens, self.seconds, tail, self.windows, self.before)
 
 
-def _mixed(*numbers: int) -> int:
+def _derived_seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 

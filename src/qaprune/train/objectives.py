@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
@@ -16,7 +17,7 @@ from qaprune.train.optimizers import make_optimizer, optimizer_tensors, restore_
 Batch = dict[str, torch.Tensor]
 
 
-class Objective:
+class Objective(ABC):
     """One kind of training. In a step the loop calls, in this order: `begin` once, `loss` for each
     micro-batch (and its backward pass), `collect` once; it sums gradients over processes; then `penalise`,
     the optimizers, and `end`, once each. `progress` is the share of the steps done when this one is.
@@ -52,8 +53,8 @@ class Objective:
         return [parameter for group in groups for parameter in group["params"]]
 
     @cached_property
-    def clipped(self) -> list[torch.Tensor]:
-        """Whose gradients' common norm is clipped: the model's weights."""
+    def weights(self) -> list[torch.Tensor]:
+        """Those of the model's that are trained; the common norm of their gradients is clipped."""
         return [parameter for parameter in self.model.parameters() if parameter.requires_grad]
 
     def set_rate(self, factor: float) -> None:
@@ -66,9 +67,9 @@ class Objective:
         """Before the step's first pass, again where memory ran out in one. `seed` is the step's own, the
         same in all processes."""
 
+    @abstractmethod
     def loss(self, batch: Batch) -> torch.Tensor:
         """The mean loss of a (micro-)batch's windows."""
-        raise NotImplementedError
 
     def collect(self) -> None:
         """After the last backward pass: gradients that went elsewhere are brought to the parameters."""
@@ -85,7 +86,7 @@ class Objective:
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """All that a checkpoint needs, by name."""
-        found = dict(self.model.state_dict(prefix="model.")) if self.clipped else {}
+        found = dict(self.model.state_dict(prefix="model.")) if self.weights else {}
         for number, optimizer in enumerate(self.optimizers):
             entries = optimizer_tensors(optimizer).items()
             found |= {f"optimizer.{number}.{name}": tensor for name, tensor in entries}
@@ -93,7 +94,7 @@ class Objective:
 
     def restore(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Put back what `tensors` gave."""
-        if self.clipped:
+        if self.weights:
             self.model.load_state_dict(_under("model.", tensors))
         for number, optimizer in enumerate(self.optimizers):
             restore_optimizer(optimizer, _under(f"optimizer.{number}.", tensors))

@@ -6,7 +6,7 @@ are summed in one flat message behind the backward pass, so that one process and
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,22 +32,20 @@ class Processes:
         """This process's share of a batch; may be empty."""
         return windows[self.index :: self.count]
 
-    def add_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
-        """Replace each gradient by its sum over the processes; parameters that got none count as zero."""
-        if self.count == 1:
-            return
-        found = list(parameters)
-        for parameter in found:
-            if parameter.grad is None:
-                parameter.grad = torch.zeros_like(parameter)
-        self.add_up([parameter.grad for parameter in found])
+    def add_up(self, parameters: Iterable[torch.Tensor], loss: torch.Tensor) -> None:
+        """Replace each gradient, and the loss, by its sum over the processes, in place and in one message.
 
-    def add_up(self, tensors: Sequence[torch.Tensor]) -> None:
-        """Replace float tensors by their sums over the processes, in place."""
+        Parameters that got no gradient here count as zero.
+        """
         if self.count == 1:
             return
         from accelerate.utils import reduce
 
+        tensors = [loss]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            tensors.append(parameter.grad)
         flat = reduce(torch.cat([tensor.flatten() for tensor in tensors]), "sum")
         parts = flat.split([tensor.numel() for tensor in tensors])
         for tensor, part in zip(tensors, parts, strict=True):
