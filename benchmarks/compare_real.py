@@ -20,9 +20,9 @@ from dataclasses import replace
 
 from qaprune.profile.settings import Setting
 from qaprune.profile.timers import ForwardPass, make_stopwatch, time_interleaved
-from qaprune.report.collect import Timings
 from qaprune.report.compare_speed import compare_timings
 from qaprune.report.findings import REGRESSION, UNCLEAR, Comparison, Tolerances
+from qaprune.report.timings import Timings
 
 SLOWDOWN = 1.2
 VARIANT = "half"

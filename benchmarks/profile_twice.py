@@ -24,8 +24,8 @@ from typing import Any
 from qaprune.errors import InputError
 from qaprune.plan import TEACHER
 from qaprune.profile.settings import Setting, fastest
-from qaprune.report.collect import Timings, read_timings
 from qaprune.report.intervals import paired_ratios, speedup_interval
+from qaprune.report.timings import Timings, read_timings
 from qaprune.specs import VERSIONS
 from qaprune.stage import digest, read_stage
 

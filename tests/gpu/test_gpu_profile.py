@@ -112,7 +112,7 @@ def test_a_smaller_model_is_faster_in_bfloat16(encoder: Path, features: Path, tm
     cells = run({}, encoder, features, tmp_path)
     assert {cell["dtype"] for cell in cells} == {"bfloat16"}, "auto is bfloat16 on a GPU that has it"
     assert all(cell["not_measured"] is None and cell["warmup_steady"] is not None for cell in cells)
-    from qaprune.report.collect import read_timings
+    from qaprune.report.timings import read_timings
 
     timings = read_timings(tmp_path)
     medians = {name: statistics.median(rounds.values()) for (_, name), rounds in timings.seconds.items()}
@@ -179,7 +179,7 @@ def test_cuda_graphs_compute_the_same_and_help_at_batch_1(encoder: Path, feature
     cells = run(spec, encoder, features, tmp_path)
     assert [cell["not_measured"] for cell in cells] == [None] * 4
     assert max(cell["logit_difference_percent"] for cell in cells) < 5
-    from qaprune.report.collect import read_timings
+    from qaprune.report.timings import read_timings
 
     medians = {
         (name, setting.compile): statistics.median(rounds.values())

@@ -10,9 +10,10 @@ import numpy as np
 
 from qaprune.data.examples import open_text
 from qaprune.profile.settings import Setting
-from qaprune.report.collect import Timings, collect
+from qaprune.report.collect import collect
 from qaprune.report.rows import build_rows
 from qaprune.report.tables import points_csv
+from qaprune.report.timings import Timings
 from tests.unit.report_data import write_evaluate, write_profile
 
 RUN = "bert-squad2-s13"

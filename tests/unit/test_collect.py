@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qaprune.errors import InputError
-from qaprune.report.collect import _split_plain, _split_quoted, read_columns, read_questions
+from qaprune.report.csvfile import read_columns, split_plain, split_quoted
+from qaprune.report.scores import read_questions
 
 WORDS = st.text(st.characters(exclude_characters='",\r\n\x00', exclude_categories=["Cs"]), max_size=4)
 
@@ -21,8 +22,8 @@ def test_both_ways_to_split_a_table_agree(body: list[tuple[str, ...]]):
     stream = io.StringIO()
     csv.writer(stream, lineterminator="\n").writerows([("a", "b", "c"), *body])
     text = stream.getvalue()
-    plain = _split_plain(text)
-    assert plain is None or plain == _split_quoted(text, Path("x"))
+    plain = split_plain(text)
+    assert plain is None or plain == split_quoted(text, Path("x"))
     assert (plain is None) == ('"' in text)
 
 

@@ -12,7 +12,7 @@ import pytest
 from benchmarks import profile_twice
 from benchmarks.profile_twice import OWN_FASTEST, compare, find_inputs, judge, main
 from qaprune.profile.settings import Setting
-from qaprune.report.collect import Timings
+from qaprune.report.timings import Timings
 from qaprune.specs import VERSIONS
 from qaprune.stage import digest, read_stage
 from tests.unit.compare_data import scale_samples

@@ -10,7 +10,6 @@ import numpy as np
 from qaprune.profile.environment import NOT_IN_FINGERPRINT
 from qaprune.profile.outputs import NOT_FASTEST
 from qaprune.profile.settings import Setting
-from qaprune.report.collect import Timings
 from qaprune.report.findings import (
     FINE,
     REGRESSION,
@@ -24,6 +23,7 @@ from qaprune.report.findings import (
 )
 from qaprune.report.intervals import RESAMPLES, paired_ratios, ratio_of_medians
 from qaprune.report.results import Results
+from qaprune.report.timings import Timings
 
 PROFILE = "speed, energy and memory"
 SINGLE = {"energy_j": ("energy", "energy_reason"), "peak_memory_mb": ("peak memory", "peak_memory_reason")}

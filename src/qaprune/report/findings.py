@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from qaprune.report.collect import Timings
+from qaprune.report.timings import Timings
 
 REGRESSION, UNCLEAR, CHANGED, FINE = "regression", "unclear", "changed", "fine"
 """Verdicts. Unclear: the interval holds the tolerance, so neither answer is shown."""

@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qaprune.errors import InputError
-from qaprune.report.collect import Timings, read_columns, read_questions, read_timings
 from qaprune.report.columns import Row
+from qaprune.report.csvfile import read_columns
 from qaprune.report.intervals import GroupSums
 from qaprune.report.rows import name_of
+from qaprune.report.scores import read_questions
 from qaprune.report.table_files import cell_number, check_schema
+from qaprune.report.timings import Timings, read_timings
 
 IDENTITY = ("model", "dataset", "seed", "criterion", "budget", "variant")
 EXACT = ("params", "flops", "heads_kept", "ff_kept", "hidden_kept", "windows_per_question")

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 import numpy as np
 
 from qaprune.profile.settings import Setting
-from qaprune.report.collect import Timings
 from qaprune.report.columns import Row
 from qaprune.report.intervals import RESAMPLES, median_interval, paired_ratios, speedup_interval
+from qaprune.report.timings import Timings
 
 NO_PROFILE = "speed, memory and energy: this run was not profiled"
 NOT_TIMED = "speed, memory and energy: this variant was not timed"

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 from qaprune.errors import InputError
-from qaprune.report.collect import read_columns
 from qaprune.report.columns import SCHEMA_VERSION, Row
+from qaprune.report.csvfile import read_columns
 
 IDENTITY = ("model", "dataset", "seed", "criterion", "budget", "draw", "variant")
 """What tells the rows of a table apart."""
