@@ -5,14 +5,13 @@ from __future__ import annotations
 from statistics import fmean
 from typing import NamedTuple
 
+from qaprune.report.choice import ROUNDING, fastest_first
 from qaprune.report.columns import Row
 from qaprune.report.rows import mixed_hardware, name_of, setting_text, untrained
 from qaprune.report.speed import AXES
 
 MOST_LOST = 1.0
 """F1 points on the hold-out that the chosen row may lose to its teacher there. The project's own choice."""
-ROUNDING = 1e-9
-"""What two sums of the same figures may differ by."""
 
 
 class Headline(NamedTuple):
@@ -34,7 +33,17 @@ class Choice(NamedTuple):
     """An operating point and recovery: its row of each seed, and the mean F1 lost on the hold-out."""
 
     rows: tuple[Row, ...]
-    lost: float
+    drop: float
+
+    @property
+    def point(self) -> tuple[object, object]:
+        """Criterion and budget."""
+        return self.rows[0]["criterion"], self.rows[0]["budget"]
+
+    @property
+    def name(self) -> str:
+        """Of its rows inside their runs."""
+        return name_of(self.rows[0])
 
     @property
     def speedup(self) -> float:
@@ -45,21 +54,10 @@ class Choice(NamedTuple):
 def choose(group: list[Row]) -> Choice | None:
     """The fastest point of a pair that loses at most MOST_LOST on the hold-out, else what loses the least
     there. Dev plays no part. None where no row has both a speedup and a hold-out score.
-
-    The rule of `recommend`: of one point's recoveries, whose times differ by noise alone, the best on the
-    hold-out stands for it.
     """
     found = _candidates(group)
-    best: dict[tuple[object, object], Choice] = {}
-    for choice in found:
-        point = (choice.rows[0]["criterion"], choice.rows[0]["budget"])
-        if choice.lost <= MOST_LOST + ROUNDING and (point not in best or choice.lost < best[point].lost):
-            best[point] = choice
-    if best:
-        return min(
-            best.values(), key=lambda choice: (-choice.speedup, choice.lost, name_of(choice.rows[0]))
-        )
-    return min(found, key=lambda choice: choice.lost, default=None)
+    within = fastest_first(choice for choice in found if choice.drop <= MOST_LOST + ROUNDING)
+    return within[0] if within else min(found, key=lambda choice: choice.drop, default=None)
 
 
 def headline(group: list[Row]) -> Headline:
@@ -123,11 +121,11 @@ def _quality(choice: Choice) -> str:
 
 def _details(choice: Choice, group: list[Row]) -> list[str]:
     rows, row = choice.rows, choice.rows[0]
-    gains = choice.lost <= -0.05
-    lost = f"it gains {-choice.lost:.1f}" if gains else f"it loses {max(choice.lost, 0.0):.1f}"
+    gains = choice.drop <= -0.05
+    lost = f"it gains {-choice.drop:.1f}" if gains else f"it loses {max(choice.drop, 0.0):.1f}"
     rule = f"the fastest row that loses at most {MOST_LOST:g} F1 there ({lost})"
-    if choice.lost > MOST_LOST:
-        rule = f"no row stays within {MOST_LOST:g} F1 there, this one loses least ({choice.lost:.1f})"
+    if choice.drop > MOST_LOST:
+        rule = f"no row stays within {MOST_LOST:g} F1 there, this one loses least ({choice.drop:.1f})"
     settings = dict.fromkeys(setting_text(one) for one in rows)
     own = dict.fromkeys(
         ", ".join(f"{'compile ' if axis == 'compile' else ''}{one[f'teacher_{axis}']}" for axis in AXES)

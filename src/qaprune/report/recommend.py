@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qaprune.errors import InputError, NotComparable
+from qaprune.report.choice import ROUNDING, fastest_first
 from qaprune.report.columns import MATRIX_NAMES, NAMES, Row
 from qaprune.report.rows import better_teacher, name_of, untrained
 from qaprune.report.table_files import IDENTITY, read_rows, require_tables
@@ -21,8 +22,6 @@ RULE = (
     "Dev is read after the choice."
 )
 DROP, SPEED = "--max-f1-drop", "--min-speedup"
-ROUNDING = 1e-9
-"""Tables keep ten digits."""
 SPEED_COLUMNS = tuple(name for name in MATRIX_NAMES if name not in (*IDENTITY, "fastest", "schema_version"))
 """What a cell of matrix.csv says of a row instead of its headline cell."""
 
@@ -54,6 +53,12 @@ class Candidate:
     """One variant of an operating point: a row a seed, the best on the hold-out first."""
 
     seeds: tuple[Measured, ...]
+
+    @property
+    def point(self) -> tuple[object, object]:
+        """Criterion and budget."""
+        row = self.seeds[0].row
+        return row["criterion"], row["budget"]
 
     @property
     def name(self) -> str:
@@ -123,12 +128,7 @@ def _answer(model: str, rows: list[tuple[Row, Path]], need: Need) -> Answer:
     candidates = [each for each in found if len(each.seeds) == most]
     left_out = tuple(each.name for each in found if len(each.seeds) < most)
     good = [each for each in candidates if _drop_excess(each, need) <= 0 and _speed_lack(each, need) <= 0]
-    best: dict[tuple[object, object], Candidate] = {}
-    for each in good:
-        point = (each.seeds[0].row["criterion"], each.seeds[0].row["budget"])
-        if point not in best or each.drop < best[point].drop:
-            best[point] = each
-    points = sorted(best.values(), key=lambda each: (-each.speedup, each.drop, each.name))
+    points = fastest_first(good)
     misses = () if points else tuple(_misses(candidates, need))
     return Answer(model, tuple(points), misses, left_out)
 
