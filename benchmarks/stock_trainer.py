@@ -97,11 +97,11 @@ def train_ours(ready: Ready, settings: dict[str, Any], compute: Any, seed: int, 
     import torch
 
     from qaprune.models.encoder import load_model
-    from qaprune.train.loop import fit
+    from qaprune.train.loop import Job, fit
 
     torch.manual_seed(seed)
     model = load_model(ready.encoder, compute.attention, settings["dropout"])
-    result = fit(model, ready.features, settings, seed, compute, folder / "train.jsonl", "ours")
+    result = fit(model, Job(ready.features, seed, compute, folder / "train.jsonl", "ours"), settings)
     return result.seconds, model
 
 

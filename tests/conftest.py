@@ -119,7 +119,7 @@ def make_features(seed: int = 0, windows: int = 24, architecture: str = "bert", 
 def trained_weights(tmp_path_factory) -> dict:
     """Weights of tiny teachers that have learnt the labels of `make_features`, by architecture."""
     from qaprune.train.compute import start
-    from qaprune.train.loop import fit
+    from qaprune.train.loop import Job, fit
 
     compute = start({"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}, 3)
     settings = {
@@ -135,7 +135,7 @@ def trained_weights(tmp_path_factory) -> dict:
         types = types_of(architecture)
         model = make_model(architecture, scale=0.1, types=types)
         features = make_features(architecture=architecture, types=types)
-        result = fit(model, features, settings, 3, compute, log, architecture)
+        result = fit(model, Job(features, 3, compute, log, architecture), settings)
         assert result.loss < 0.5
         found[architecture] = model.state_dict()
     return found

@@ -23,7 +23,7 @@ from qaprune.prune.select import costs_of, select
 from qaprune.prune.slice import slice_model
 from qaprune.train.batches import train_batches
 from qaprune.train.compute import Compute
-from qaprune.train.loop import train
+from qaprune.train.loop import Job, train
 from qaprune.train.losses import task_loss
 from tests.conftest import make_features, make_model, types_of
 
@@ -70,7 +70,7 @@ def run(
         with tempfile.TemporaryDirectory() as folder:
             compute = Compute(torch.device("cpu"), torch.float32, "eager")
             log = Path(folder) / "train.jsonl"
-            return train(objective, features, settings, 5, compute, log, name, logits)
+            return train(objective, Job(features, 5, compute, log, name, logits), settings)
 
     more.setdefault("hidden", budget.hidden is not None)
     task = GateTask(

@@ -24,7 +24,7 @@ from qaprune.train import checkpoints as kept
 from qaprune.train.checkpoints import Checkpoints, State
 from qaprune.train.compute import Compute
 from qaprune.train.hidden import HiddenMatch, initial_map
-from qaprune.train.loop import train
+from qaprune.train.loop import Job, train
 from qaprune.train.objectives import Finetune, Objective
 from tests.conftest import closed_mask, make_features, make_model
 
@@ -61,9 +61,8 @@ class Training:
         def fit(objective: Objective):
             self.objective = wrap(objective)
             log = folder / "train.jsonl"
-            self.result = train(
-                self.objective, self.features, settings, 3, COMPUTE, log, "t", self.logits, checkpoints
-            )
+            job = Job(self.features, 3, COMPUTE, log, "t", self.logits, checkpoints)
+            self.result = train(self.objective, job, settings)
             return {name: tensor.clone() for name, tensor in objective.tensors().items()}
 
         if self.kind in ("gold", "distilled"):

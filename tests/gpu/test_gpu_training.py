@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from qaprune.train.checkpoints import SECONDS, Checkpoints
 from qaprune.train.compute import start
-from qaprune.train.loop import fit
+from qaprune.train.loop import Job, fit
 from qaprune.train.objectives import Finetune
 from tests.conftest import make_features, make_model
 
@@ -22,7 +22,8 @@ SETTINGS = {"epochs": 10, "lr": 1e-3, "warmup": 0.1, "batch_tokens": 256, "weigh
 def trained(folder, checkpoints=None, **compute) -> dict[str, torch.Tensor]:
     model = make_model("bert", scale=0.1)
     chosen = start(COMPUTE | compute, 3)
-    fit(model, make_features(), SETTINGS, 3, chosen, folder / "log", "t", checkpoints=checkpoints)
+    job = Job(make_features(), 3, chosen, folder / "log", "t", checkpoints=checkpoints)
+    fit(model, job, SETTINGS)
     return model.to("cpu").state_dict()
 
 
@@ -75,7 +76,7 @@ def test_memory_that_runs_out_halves_the_passes(device, tmp_path):
     weights = 4 * 4 * sum(parameter.numel() for parameter in model.parameters())
     torch.cuda.set_per_process_memory_fraction(min(1.0, (weights + 2**30) / total))
     try:
-        result = fit(model, features, settings, 3, start(COMPUTE, 3), tmp_path / "log", "t")
+        result = fit(model, Job(features, 3, start(COMPUTE, 3), tmp_path / "log", "t"), settings)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
     assert result.steps == 3

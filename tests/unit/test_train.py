@@ -24,7 +24,7 @@ from qaprune.train.batches import (
     train_batches,
 )
 from qaprune.train.compute import start
-from qaprune.train.loop import fit
+from qaprune.train.loop import Job, fit
 from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_loss
 from qaprune.train.optimizers import schedule
 from qaprune.train.predict import predict_logits
@@ -199,7 +199,7 @@ def test_training_learns_and_repeats_bit_for_bit(tmp_path, dtype):
         model = make_model("bert", layers=2, scale=0.1)
         compute = start(COMPUTE | {"dtype": dtype}, 7)
         settings = TRAINING | {"epochs": 40, "lr": 5e-3}
-        result = fit(model, make_features(), settings, 7, compute, tmp_path / "log.jsonl", "t")
+        result = fit(model, Job(make_features(), 7, compute, tmp_path / "log.jsonl", "t"), settings)
         return model, result
 
     first, result = trained()
@@ -223,12 +223,8 @@ def test_part_of_an_epoch_is_part_of_its_batches(tmp_path):
     steps = [
         fit(
             make_model("bert"),
-            make_features(),
+            Job(make_features(), 7, compute, tmp_path / "l", "t"),
             TRAINING | {"epochs": epochs},
-            7,
-            compute,
-            tmp_path / "l",
-            "t",
         ).steps
         for epochs in (1, 1.5, 2)
     ]
@@ -245,7 +241,7 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
     with pytest.raises(
         InputError, match=rf"^t: loss is not a number in step 1; questions {names}( \.\.\.)?$"
     ):
-        fit(model, make_features(), TRAINING, 7, start(COMPUTE, 7), tmp_path / "l", "t")
+        fit(model, Job(make_features(), 7, start(COMPUTE, 7), tmp_path / "l", "t"), TRAINING)
 
 
 @pytest.mark.parametrize(

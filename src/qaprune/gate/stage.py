@@ -74,7 +74,7 @@ def _with_model(
     from qaprune.train.batches import train_batches
     from qaprune.train.checkpoints import of_stage
     from qaprune.train.compute import start
-    from qaprune.train.loop import FitResult, train
+    from qaprune.train.loop import FitResult, Job, train
     from qaprune.train.objectives import Objective
     from qaprune.train.predict import load_logits
 
@@ -94,12 +94,13 @@ def _with_model(
     numbers = count()
 
     def fit(objective: Objective, settings: Mapping[str, Any]) -> FitResult:
-        number, label = next(numbers), spec["label"]
+        number = next(numbers)
         name = f"train-{number}" if number else "train"
         log_file, checkpoints = out / f"{name}.jsonl", of_stage(out, spec, inputs, name)
         # Each training draws its own batches: parts of an epoch would else be the same part each time.
         seed = task.seed + SEED_STEP * number
-        result = train(objective, windows, settings, seed, compute, log_file, label, logits, checkpoints)
+        job = Job(windows, seed, compute, log_file, spec["label"], logits, checkpoints)
+        result = train(objective, job, settings)
         earlier.append(result.before)
         return result
 

@@ -48,6 +48,22 @@ class FitResult:
     before: float = 0.0
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a training reads, where it computes, what it is called in messages, and what it leaves.
+
+    `teacher`: the logits that a distilled loss reads; `checkpoints`: None where it cannot be resumed.
+    """
+
+    features: Features
+    seed: int
+    compute: Compute
+    log_file: Path
+    label: str
+    teacher: FlatLogits | None = None
+    checkpoints: Checkpoints | None = None
+
+
 def plan_steps(features: Features, settings: Mapping[str, Any], seed: int) -> list[Planned]:
     """The batches of all steps, planned ahead so that the schedule knows their number.
 
@@ -67,24 +83,15 @@ def plan_steps(features: Features, settings: Mapping[str, Any], seed: int) -> li
     return plans[:steps]
 
 
-def train(
-    objective: Objective,
-    features: Features,
-    settings: Mapping[str, Any],
-    seed: int,
-    compute: Compute,
-    log_file: Path,
-    label: str,
-    teacher: FlatLogits | None = None,
-    checkpoints: Checkpoints | None = None,
-) -> FitResult:
-    """Train in place; one line of `log_file` (JSON) every 50 steps.
+def train(objective: Objective, job: Job, settings: Mapping[str, Any]) -> FitResult:
+    """Train in place; one line of the job's log (JSON) every 50 steps.
 
     Settings: `batch_tokens`, and `epochs` or `steps`; `warmup` (share of the steps in which scheduled
     learning rates rise; without it they stay), `clip` (largest norm of the model's gradient, none without
     it), `micro_tokens` (most padded tokens of one pass; all of the batch without it).
     """
-    run = _Run(objective, features, plan_steps(features, settings, seed), settings, seed, compute, label)
+    compute, checkpoints = job.compute, job.checkpoints
+    run = _Run(objective, job, settings, plan_steps(job.features, settings, job.seed))
     if checkpoints is not None:
         run.resume(checkpoints)
     plans = run.plans[run.step :]
@@ -93,12 +100,12 @@ def train(
         windows = compute.processes.part(planned.windows)
         if not len(windows):
             return {}
-        return labelled_batch(features, windows, compute.device, teacher, planned.length)
+        return labelled_batch(job.features, windows, compute.device, job.teacher, planned.length)
 
     quiet = not compute.processes.main
     with (
-        log_file.open("w", encoding="utf-8") as log,
-        progress(len(run.plans), label, run.step, quiet) as bar,
+        job.log_file.open("w", encoding="utf-8") as log,
+        progress(len(run.plans), job.label, run.step, quiet) as bar,
     ):
         log.writelines(json.dumps(row) + "\n" for row in run.rows)
         for planned, batch in ahead(plans, make, thread=compute.device.type != "cpu"):
@@ -118,12 +125,9 @@ class _Run:
     """Where a training is."""
 
     objective: Objective
-    features: Features
-    plans: list[Planned]
+    job: Job
     settings: Mapping[str, Any]
-    seed: int
-    compute: Compute
-    label: str
+    plans: list[Planned]
     step: int = 0
     tokens: int = 0
     windows: int = 0
@@ -136,7 +140,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         self._began = time.perf_counter()
-        self._lengths = self.features.lengths()
+        self._lengths = self.job.features.lengths()
 
     @property
     def seconds(self) -> float:
@@ -167,9 +171,9 @@ class _Run:
         """Fill in the gradients of the mean loss of the whole batch, and return it."""
         while True:
             # Dropout draws by step and process, so that a checkpoint needs no generator's state.
-            torch.manual_seed(_derived_seed(self.seed, self.step, 1 + self.compute.processes.index))
+            torch.manual_seed(_derived_seed(self.job.seed, self.step, 1 + self.job.compute.processes.index))
             try:
-                self.objective.begin(progress, _derived_seed(self.seed, self.step))
+                self.objective.begin(progress, _derived_seed(self.job.seed, self.step))
                 loss = self._passes(planned, batch)
                 break
             except RuntimeError as error:
@@ -177,11 +181,11 @@ class _Run:
                     raise
                 self._split(planned)
         self.objective.collect()
-        self.compute.processes.add_up(self.objective.parameters, loss)
+        self.job.compute.processes.add_up(self.objective.parameters, loss)
         return loss
 
     def _passes(self, planned: Planned, batch: Batch) -> torch.Tensor:
-        loss = torch.zeros((), device=self.compute.device)
+        loss = torch.zeros((), device=self.job.compute.device)
         if not batch:
             return loss
         rows = batch["input_ids"].shape[0]
@@ -200,14 +204,14 @@ class _Run:
     def _split(self, planned: Planned) -> None:
         """Halve the micro-batches after memory ran out; the batch and its gradient stay what they are."""
         self._forget()
-        rows = len(self.compute.processes.part(planned.windows))
+        rows = len(self.job.compute.processes.part(planned.windows))
         if self.splits >= rows:
             raise InputError(
-                f"{self.label}: out of memory with a single window of {planned.length} tokens on "
-                f"{self.compute.device}"
+                f"{self.job.label}: out of memory with a single window of {planned.length} tokens on "
+                f"{self.job.compute.device}"
             )
         self.splits *= 2
-        if self.compute.device.type == "cuda":
+        if self.job.compute.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _forget(self) -> None:
@@ -220,10 +224,10 @@ class _Run:
         if good.all():
             return
         step = self.step - len(good) + int((~good).nonzero()[0])
-        questions = self.features.question_index[self.plans[step].windows]
-        ids = [self.features.ids[at] for at in dict.fromkeys(questions.tolist())]
+        questions = self.job.features.question_index[self.plans[step].windows]
+        ids = [self.job.features.ids[at] for at in dict.fromkeys(questions.tolist())]
         shown = ", ".join(ids[:5]) + (" ..." if len(ids) > 5 else "")
-        raise InputError(f"{self.label}: loss is not a number in step {step + 1}; questions {shown}")
+        raise InputError(f"{self.job.label}: loss is not a number in step {step + 1}; questions {shown}")
 
     def report(self) -> str:
         """Add a row to the log; what to show beside the bar."""
@@ -259,7 +263,7 @@ class _Run:
         state = checkpoints.load()
         if state is None:
             return
-        self.losses = list(state.tensors.pop("losses").to(self.compute.device))
+        self.losses = list(state.tensors.pop("losses").to(self.job.compute.device))
         self.objective.restore(state.tensors)
         self.before = state.facts.pop("seconds")
         for name, value in state.facts.items():
@@ -289,24 +293,16 @@ def _out_of_memory(error: BaseException) -> bool:
 
 
 def fit(
-    model: nn.Module,
-    features: Features,
-    settings: Mapping[str, Any],
-    seed: int,
-    compute: Compute,
-    log_file: Path,
-    label: str,
-    teacher: FlatLogits | None = None,
-    checkpoints: Checkpoints | None = None,
-    teacher_model: nn.Module | None = None,
+    model: nn.Module, job: Job, settings: Mapping[str, Any], teacher_model: nn.Module | None = None
 ) -> FitResult:
     """Train all weights of a model: `train` with the objective `Finetune`, whose settings these are too;
     with a `teacher_model` its hidden states are matched (`HiddenMatch`)."""
+    compute = job.compute
     model.to(compute.device).train()
     if teacher_model is None:
         objective = Finetune(model, settings, compute.autocast, compute.compile)
     else:
         objective = HiddenMatch(model, teacher_model, settings, compute.autocast)
-    result = train(objective, features, settings, seed, compute, log_file, label, teacher, checkpoints)
+    result = train(objective, job, settings)
     model.eval()
     return result

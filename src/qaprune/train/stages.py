@@ -21,7 +21,7 @@ from qaprune.models.encoder import architecture_of, load_model, read_config, req
 from qaprune.models.rebuild import with_answer_types
 from qaprune.train.checkpoints import of_stage
 from qaprune.train.compute import Compute, start
-from qaprune.train.loop import FitResult, fit
+from qaprune.train.loop import FitResult, Job, fit
 from qaprune.train.predict import load_logits, predict_logits, save_logits
 
 Log = Callable[[str], None]
@@ -60,9 +60,10 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         model = with_answer_types(model, len(ANSWER_TYPES), train.meta["vocabulary"], spec["run"]["seed"])
     steps = None
     if not given:
-        log_file, checkpoints = out / "train.jsonl", of_stage(out, spec, inputs)
-        seed, label = spec["run"]["seed"], spec["label"]
-        steps = fit(model, train, settings, seed, compute, log_file, label, checkpoints=checkpoints)
+        checkpoints, seed = of_stage(out, spec, inputs), spec["run"]["seed"]
+        log_file = out / "train.jsonl"
+        job = Job(train, seed, compute, log_file, spec["label"], checkpoints=checkpoints)
+        steps = fit(model, job, settings)
     holdout = _holdout(spec, inputs)
     # Without a distilled student the file stays empty: the rule has promised one.
     none = FlatLogits(np.empty((0, 2), np.float32))
@@ -128,10 +129,9 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         settings = settings | {"epochs": epochs_left(settings["epochs"], train, before)}
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
     logits = load_logits(inputs["logits"]) if kind == "distilled" else None
-    log_file, checkpoints = out / "train.jsonl", of_stage(out, spec, inputs)
-    seed, label = spec["run"]["seed"] + 1, spec["label"]
-    layers = _teacher_layers(spec, inputs, compute)
-    steps = fit(model, train, settings, seed, compute, log_file, label, logits, checkpoints, layers)
+    checkpoints, seed = of_stage(out, spec, inputs), spec["run"]["seed"] + 1
+    job = Job(train, seed, compute, out / "train.jsonl", spec["label"], logits, checkpoints)
+    steps = fit(model, job, settings, _teacher_layers(spec, inputs, compute))
     holdout = _holdout(spec, inputs)
     variant = before | {
         "variant": kind,
