@@ -20,7 +20,7 @@ from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.speed_figure import MEASURED, PUBLISHED, speed_figure
 from qaprune.report.stage import build_report
 from qaprune.report.style import ink, save
-from qaprune.report.survived_figure import survivors
+from qaprune.report.survived_figure import survived_figure, survivors
 from qaprune.report.tables import reasons
 from qaprune.report.training_figure import _thinned, curve_rows
 from tests.unit.report_data import many_points, write_evaluate, write_profile
@@ -323,3 +323,20 @@ def test_a_teacher_whose_energy_is_not_known_is_on_no_axis(tmp_path: Path):
     star = [line for line in f1_energy_figure(unknown).axes[0].lines if line.get_marker() == "*"]
     assert star == []
     assert [line.get_marker() for line in f1_energy_figure(rows).axes[0].lines].count("*") == 1
+
+
+@pytest.mark.parametrize("layers", [1, 2, 6, 24])
+def test_what_survived_has_room_for_both_titles(layers):
+    shape = {"model": "m", "dataset": "squad2", "seed": 1}
+    whole = {"heads_per_layer": [12] * layers, "ff_per_layer": [3072] * layers}
+    half = {"heads_per_layer": [6] * layers, "ff_per_layer": [1536] * layers}
+    rows = [
+        shape | {"criterion": None, "budget": None} | whole,
+        shape | {"criterion": "l0", "budget": "h50-f50"} | half,
+    ]
+    figure = survived_figure(rows)
+    renderer = figure.canvas.get_renderer()
+    titles = [axes._left_title for axes in figure.axes if axes._left_title.get_text()]
+    left, right = sorted((title.get_window_extent(renderer) for title in titles), key=lambda box: box.x0)
+    assert left.x1 < right.x0
+    assert right.x1 <= figure.bbox.x1

@@ -55,8 +55,9 @@ def survived_figure(rows: list[Row]) -> Any:
     cell = min(0.42, max(0.16, 3.6 / layers))
     names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in points]
     labels = room_for(names, LABELS)
-    width = labels + 2 * layers * cell + BETWEEN + 0.35
-    width, height = max(width, 6.2), 1.75 + ROW * len(points)
+    titles = [f"{title} of {_whole(np.array(teacher[kind], float))}" for kind, title in KINDS.items()]
+    step = room_for(titles, layers * cell + BETWEEN)  # few layers are narrower than their title
+    width, height = max(labels + 2 * step + 0.1, 6.2), 1.75 + ROW * len(points)
     with drawing(width, height) as figure:
         seeds = seeds_of(rows)
         several = f"mean of seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else f"seed {seeds[0]}"
@@ -66,11 +67,11 @@ def survived_figure(rows: list[Row]) -> Any:
             [several + "; of random masks the first" * ("random" in look)],
             left=0.25,
         )
-        for place, (kind, title) in enumerate(KINDS.items()):
+        for place, kind in enumerate(KINDS):
             whole = np.array(teacher[kind], float)
             kept = np.array([np.mean([row[kind] for row in group], axis=0) for group in points.values()])
             percent = 100 * kept / np.maximum(whole, 1)
-            left = labels + place * (layers * cell + BETWEEN)
+            left = labels + place * step
             axes = figure.add_axes(
                 (left / width, 0.72 / height, layers * cell / width, ROW * len(points) / height)
             )
@@ -79,7 +80,7 @@ def survived_figure(rows: list[Row]) -> Any:
             image = draw_heat(axes, percent, texts if shown.size <= NUMBERED else None, 0, 100)
             axes.set_xticks(range(layers), range(1, layers + 1), fontsize=7.5)
             axes.xaxis.tick_top()
-            axes.set_title(f"{title} of {_whole(whole)}", fontsize=8.5, loc="left", pad=3)
+            axes.set_title(titles[place], fontsize=8.5, loc="left", pad=3)
             axes.set_yticks(range(len(points)), names if not place else [""] * len(points), fontsize=8.5)
             for text, (criterion, _) in zip(axes.get_yticklabels(), points, strict=True):
                 text.set_color(ink(look[criterion][0]))
