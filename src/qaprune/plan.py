@@ -18,7 +18,7 @@ from qaprune.specs import Specs
 
 READER_THREADS = 8
 """At most; fewer where Snakemake has fewer cores."""
-COMMON_KEYS = ("pairs", "seeds", "budgets", "recovery", "recover", "settings")
+COMMON_KEYS = ("pairs", "seeds", "budgets", "recovery", "recovery_changes", "settings")
 
 
 @dataclass(frozen=True)

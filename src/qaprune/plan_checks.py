@@ -53,7 +53,7 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
         if package and find_spec(package) is None:
             extra = "; pip install 'qaprune[peers]'" if built_in else ""
             raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
-        _check_epochs(config, name, settings.get("recover", {}))
+        _check_epochs(config, name, settings.get("recovery_changes", {}))
         if settings.get("gradual"):
             _check_gradual(name, settings.get("budgets", config["budgets"]))
         if load_criterion(name).trains_weights and not built_in:
@@ -70,13 +70,13 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
                     raise InputError(f"config: criteria.{name}.{key}: {value!r} is not one of {expected}")
 
 
-def _check_epochs(config: Config, name: str, recover: Mapping[str, Any]) -> None:
+def _check_epochs(config: Config, name: str, changes: Mapping[str, Any]) -> None:
     """No student sees more data than teacher+, which follows the config's recovery."""
     most = config["recovery"]["training"]["epochs"]
-    if recover.get("epochs", most) > most:
+    if changes.get("epochs", most) > most:
         raise InputError(
-            f"config: criteria.{name}.recover.epochs: expected at most the {most} of "
-            f"recovery.training.epochs, which teacher+ has, got {recover['epochs']}"
+            f"config: criteria.{name}.recovery_changes.epochs: expected at most the {most} of "
+            f"recovery.training.epochs, which teacher+ has, got {changes['epochs']}"
         )
 
 

@@ -185,7 +185,7 @@ class Specs:
 
     def recovery(self, criterion: str | None) -> dict[str, Any]:
         """The config's recovery, with what differs for a criterion; without one, that of teacher+."""
-        own = self.config["criteria"][criterion].get("recover", {}) if criterion else {}
+        own = self.config["criteria"][criterion].get("recovery_changes", {}) if criterion else {}
         recovery = self.config["recovery"]
         changes = {key: value for key, value in own.items() if key in recovery["training"]}
         return {**recovery, **own, "training": recovery["training"] | changes}

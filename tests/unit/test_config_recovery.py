@@ -24,12 +24,15 @@ def recovery_of(plan, criterion: str, kind: str = "distilled") -> dict:
 
 
 def test_a_criterion_stands_twice_with_settings_of_its_own(tmp_path):
-    criteria = {"gain": GAIN, "gain@more": GAIN | {"windows": 128, "recover": {"lr": 0.002, "weight": 0.5}}}
+    criteria = {
+        "gain": GAIN,
+        "gain@more": GAIN | {"windows": 128, "recovery_changes": {"lr": 0.002, "weight": 0.5}},
+    }
     plan = plan_of(tmp_path, criteria=criteria)
     run = plan.runs[0].id
     specs = [plan.spec("gate", run=run, scoring=name) for name in criteria]
     assert [spec["settings"]["windows"] for spec in specs] == [64, 128]
-    assert all("recover" not in spec["settings"] for spec in specs)
+    assert all("recovery_changes" not in spec["settings"] for spec in specs)
     plain, changed = (recovery_of(plan, name) for name in criteria)
     assert (changed["lr"], changed["weight"]) == (0.002, 0.5)
     assert {**changed, "lr": plain["lr"], "weight": plain["weight"]} == plain
@@ -40,7 +43,7 @@ def test_a_criterion_stands_twice_with_settings_of_its_own(tmp_path):
 def test_hidden_states_are_matched_in_distilled_rows_alone(tmp_path):
     gain = GAIN | {"recovery": ["retrained", "distilled"]}
     recovery = {"hidden_weight": 0.3, "hidden_layers": [1, 2]}
-    criteria = {"gain": gain, "gain@off": gain | {"recover": {"hidden_weight": 0}}}
+    criteria = {"gain": gain, "gain@off": gain | {"recovery_changes": {"hidden_weight": 0}}}
     plan = plan_of(tmp_path, criteria=criteria, recovery=recovery)
     assert recovery_of(plan, "gain")["hidden_weight"] == 0.3
     assert recovery_of(plan, "gain")["hidden_layers"] == [1, 2]
@@ -120,10 +123,13 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
         ({"criteria": {"gian@b": {}}}, "'gian' is no known criterion; did you mean 'gain'"),
         ({"criteria": {"gain@b": GAIN | {"windows": 0}}}, "criteria.gain@b.windows: expected at least 1"),
         ({"criteria": {"gain": GAIN | {"seeds": [7]}}}, "criteria.gain.seeds: 7 is not one of 13"),
-        ({"criteria": {"gain": GAIN | {"recover": {"lrr": 1}}}}, "criteria.gain.recover.lrr: unknown key"),
         (
-            {"criteria": {"gain": GAIN | {"recover": {"epochs": 4}}}},
-            "criteria.gain.recover.epochs: expected at most the 0.12 of recovery.training.epochs",
+            {"criteria": {"gain": GAIN | {"recovery_changes": {"lrr": 1}}}},
+            "criteria.gain.recovery_changes.lrr: unknown key",
+        ),
+        (
+            {"criteria": {"gain": GAIN | {"recovery_changes": {"epochs": 4}}}},
+            "criteria.gain.recovery_changes.epochs: expected at most the 0.12 of recovery.training.epochs",
         ),
         (
             {"criteria": {"gain": GAIN | {"gradual": {"steps": 1, "share": 0.5}}}},

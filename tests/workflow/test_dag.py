@@ -118,7 +118,7 @@ def test_what_is_read_of_the_teacher_is_kept_until_then(tmp_path):
     gain = {"windows": 64, "batch_tokens": 2048, "budgets": ["h50-f50"], "recovery": ["distilled"]}
     criteria = {
         "gain": gain,
-        "gain@hidden": gain | {"recover": {"hidden_weight": 0.5}},
+        "gain@hidden": gain | {"recovery_changes": {"hidden_weight": 0.5}},
         "gain@steps": gain | {"gradual": {"steps": 2, "share": 0.5, "distil": True}},
     }
     config = edited(tmp_path, criteria=criteria, keep={"teacher": False})
