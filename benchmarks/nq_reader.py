@@ -119,12 +119,15 @@ def write_pages(path: Path, megabytes: float) -> int:
 
 
 def write_encoder(folder: Path) -> None:
-    """The tokenizer of an encoder: WordPiece, learnt on pages."""
+    """What features need of an encoder: a WordPiece tokenizer, learnt on pages, and its positions."""
+    from transformers import BertConfig
+
     from qaprune.data.scratch import bert_tokenizer
 
     language = Language(np.random.default_rng(SEED))
     texts = [" ".join(language.draw(1000)) for _ in range(1000)]
     bert_tokenizer(texts, 8000, 512).save_pretrained(folder)
+    BertConfig(max_position_embeddings=512).save_pretrained(folder)
 
 
 class Cost(NamedTuple):
@@ -141,12 +144,14 @@ def run(stage: str, spec: dict[str, Any], out: Path, options: dict[str, Any]) ->
     for name, value in options.items():
         command += [f"--{name}", str(value)]
     began, used, most = time.perf_counter(), cpu_seconds(), 0
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        most = max(most, sum(held(pid) for pid in family(process.pid)))
-        time.sleep(0.1)
-    if process.returncode:
-        raise SystemExit(f"qaprune {stage} ended with exit code {process.returncode}")
+    with tempfile.TemporaryFile("w+") as said:
+        process = subprocess.Popen(command, stderr=said)
+        while process.poll() is None:
+            most = max(most, sum(held(pid) for pid in family(process.pid)))
+            time.sleep(0.1)
+        if process.returncode:
+            said.seek(0)
+            raise SystemExit(said.read().strip() or f"qaprune {stage}: exit code {process.returncode}")
     return Cost(time.perf_counter() - began, cpu_seconds() - used, most / 1e6)
 
 

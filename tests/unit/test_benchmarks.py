@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import pruning_core
+from benchmarks import nq_reader, pruning_core
 from benchmarks import run as runner
 from benchmarks.run import NO_BASELINE, describe_machine, machine_folder, newest_baseline, run
 from tests.conftest import ROOT, make_model
@@ -170,3 +170,10 @@ def test_what_pruning_costs_is_held_against_its_bar(part, monkeypatch, capsys):
         monkeypatch.setattr(pruning_core, "PREFIX", 1e9 - most)
         assert pruning_core.main([part, "--rounds", "1", "--threads", "1"]) == code
         assert ("beyond the bar" in capsys.readouterr().out) == (code == 3)
+
+
+@pytest.mark.slow
+def test_the_reader_s_benchmark_runs_its_stages(capsys):
+    """On too little to meet its bars: start-up is most of it."""
+    assert nq_reader.main(["--megabytes", "0.2", "0.4", "--threads", "1"]) in (0, 3)
+    assert "0.4 MB" in capsys.readouterr().out or "MB/s a core" in capsys.readouterr().out
