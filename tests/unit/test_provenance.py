@@ -11,6 +11,7 @@ import pytest
 from qaprune.config import load_config
 from qaprune.plan import make_plan
 from qaprune.report.collect import Run, collect
+from qaprune.report.lineage import rows_json
 from qaprune.report.provenance import provenance, stage_folder
 from qaprune.report.rows import build_rows, name_of
 from qaprune.stage import digest
@@ -112,3 +113,31 @@ def test_a_command_names_no_config_that_is_not_there(results):
     assert provenance(folder, "mine", runs, rows).origins[-1].command.endswith("--configfile CONFIG")
     command = provenance(folder, "small", runs, rows).origins[-1].command
     assert command.endswith("--configfile config/small.yaml")
+
+
+def test_each_row_is_written_with_its_command_and_the_specs_of_all_stages_behind_it(tmp_path: Path):
+    run = write_evaluate(tmp_path, "bert", "squad2", questions=40)
+    runs = collect([run], [])
+    data, teacher = tmp_path / "data" / "squad2", tmp_path / "teacher" / "bert-squad2-s13"
+    record(data, stage="data", spec={"train_questions": 9})
+    (data / "train.jsonl.gz").write_bytes(b"questions")
+    inputs = {"features": digest(data / "train.jsonl.gz"), "gone": "0123456789abcdef"}
+    record(teacher, inputs=inputs, spec={"lr": 0.1}, git_commit="abc")
+    gate = tmp_path / "gate" / "bert-squad2-s13" / "l0"
+    record(gate, inputs={"teacher": digest(teacher)}, spec={"settings": {"steps": 3}})
+    made = tmp_path / "recover" / "bert-squad2-s13" / "l0-h50-f50" / "distilled"
+    record(made, inputs={"gate": digest(gate), "logits": digest(teacher)}, spec={"epochs": 2})
+
+    rows = build_rows(runs, 100)
+    found = json.loads(rows_json(tmp_path, rows, provenance(tmp_path, "mine", runs, rows)))
+    by_name = {row["row"]: row for row in found["rows"]}
+    assert list(by_name) == [name_of(row) for row in rows]
+    kept = by_name["l0-h50-f50/distilled"]
+    assert kept["stages"] == [
+        folder.relative_to(tmp_path).as_posix() for folder in (data, teacher, gate, made)
+    ]
+    assert kept["command"].startswith("snakemake results/mine/recover/bert-squad2-s13/l0-h50-f50/distilled/")
+    specs = {name: stage["spec"] for name, stage in found["stages"].items()}
+    assert specs[kept["stages"][2]] == {"settings": {"steps": 3}}
+    assert found["stages"][kept["stages"][1]]["git_commit"] == "abc"
+    assert by_name["l0-h50-f50/retrained"]["stages"] == []  # its folder is gone

@@ -11,6 +11,7 @@ from qaprune.report.collect import check_one_machine, collect
 from qaprune.report.gallery import Plate, gallery
 from qaprune.report.intervals import RESAMPLES
 from qaprune.report.latex import points_tex
+from qaprune.report.lineage import rows_json
 from qaprune.report.macros import macros_tex
 from qaprune.report.page.build import Figure, build_page
 from qaprune.report.provenance import provenance
@@ -30,8 +31,8 @@ def build_report(
     out: Path,
     log: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Write report.html, tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv) and the plates of
-    `gallery` under plots/.
+    """Write report.html, tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv, rows.json) and the
+    plates of `gallery` under plots/.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds
@@ -59,6 +60,7 @@ def build_report(
     results = (evaluate or profile)[0].parent.parent
     name = spec.get("name", results.name)
     origin = provenance(results, name, runs, rows)
+    (tables / "rows.json").write_text(rows_json(results, rows, origin), encoding="utf-8")
     page = build_page(name, rows, matrix, origin, figures, published)
     (out / PAGE).write_text(page, encoding="utf-8")
     text = terminal_text(rows)
