@@ -264,6 +264,29 @@ def test_out_of_memory_with_one_window_is_one_line(tmp_path):
         Training("gold").run(tmp_path, wrap=Hungry(0))
 
 
+def test_out_of_memory_in_the_optimizers_step_is_one_line(tmp_path):
+    def greedy(objective):
+        objective.optimizers[0].step = lambda: torch.empty(10**15)
+        return objective
+
+    with pytest.raises(InputError, match="t: out of memory for the optimizer's moments on cpu"):
+        Training("gold").run(tmp_path, wrap=greedy)
+
+
+@pytest.mark.parametrize("kind", ["gold", "l0"])
+def test_a_last_step_that_breaks_the_weights_is_seen(kind, tmp_path):
+    def broken(objective):
+        def end():
+            with torch.no_grad():
+                objective.parameters[-1].view(-1)[0] = float("inf")
+
+        objective.end = end
+        return objective
+
+    with pytest.raises(InputError, match="t: a weight is not a number after the last step"):
+        Training(kind).run(tmp_path, wrap=broken, steps=1)
+
+
 def test_other_errors_are_not_taken_for_memory(tmp_path):
     def broken(objective):
         objective.loss = lambda batch: torch.zeros(2) @ torch.zeros(3)

@@ -136,7 +136,9 @@ def test_each_row_is_written_with_its_command_and_the_specs_of_all_stages_behind
     assert kept["stages"] == [
         folder.relative_to(tmp_path).as_posix() for folder in (data, teacher, gate, made)
     ]
-    assert kept["command"].startswith("snakemake results/mine/recover/bert-squad2-s13/l0-h50-f50/distilled/")
+    assert kept["command"].startswith(
+        "snakemake results/mine/recover/bert-squad2-s13/l0-h50-f50/distilled/"
+    )
     specs = {name: stage["spec"] for name, stage in found["stages"].items()}
     assert specs[kept["stages"][2]] == {"settings": {"steps": 3}}
     assert found["stages"][kept["stages"][1]]["git_commit"] == "abc"

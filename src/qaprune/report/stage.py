@@ -31,8 +31,8 @@ def build_report(
     out: Path,
     log: Callable[[str], None] = lambda line: None,
 ) -> str:
-    """Write report.html, tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv, rows.json) and the
-    plates of `gallery` under plots/.
+    """Write report.html, tables/ (points.csv, .md, .tex and .txt, macros.tex, matrix.csv, rows.json) and
+    the plates of `gallery` under plots/.
 
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds

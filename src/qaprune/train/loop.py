@@ -155,8 +155,7 @@ class _Run:
         objective.penalise(progress)
         if self.settings.get("clip") and objective.weights:
             nn.utils.clip_grad_norm_(objective.weights, self.settings["clip"])
-        for optimizer in objective.optimizers:
-            optimizer.step()
+        self._update()
         self._forget()
         objective.end()
         self.losses.append(loss)
@@ -166,6 +165,19 @@ class _Run:
         # Looking at a loss waits for a GPU: there it is done with the reports.
         if loss.device.type == "cpu":
             self._check(1)
+
+    def _update(self) -> None:
+        """Let the optimizers make their step; the first one takes memory for their moments."""
+        try:
+            for optimizer in self.objective.optimizers:
+                optimizer.step()
+        except RuntimeError as error:
+            if not _out_of_memory(error):
+                raise
+            device = self.job.compute.device
+            raise InputError(
+                f"{self.job.label}: out of memory for the optimizer's moments on {device}"
+            ) from error
 
     def _gradients(self, planned: Planned, batch: Batch, progress: float) -> torch.Tensor:
         """Fill in the gradients of the mean loss of the whole batch, and return it."""
@@ -270,6 +282,9 @@ class _Run:
             setattr(self, name, value)
 
     def result(self) -> FitResult:
+        # The last step's loss was taken before its update.
+        if not all(torch.isfinite(parameter).all() for parameter in self.objective.parameters):
+            raise InputError(f"{self.job.label}: a weight is not a number after the last step")
         tail = torch.stack(self.losses[-max(1, len(self.plans) // 10) :]).mean().item()
         return FitResult(len(self.plans), self.tokens, self.seconds, tail, self.windows, self.before)
 
