@@ -45,7 +45,7 @@ def recovered(run: Run, budget: str, kind: str) -> dict[str, str]:
     return {
         scores["criterion"]: key
         for key, scores in run.variants.items()
-        if (scores["budget"], scores["variant"]) == (budget, kind) and not scores.get("draw")
+        if (scores.get("budget"), scores.get("variant")) == (budget, kind) and not scores.get("draw")
     }
 
 
@@ -78,7 +78,7 @@ def steps(run: Run) -> Iterator[Line]:
     """Mean gains of retraining over pruning, and of distillation over retraining."""
     by_point: dict[tuple[Any, Any], dict[str, float]] = {}
     for scores in run.variants.values():
-        if scores["criterion"] and not scores.get("draw"):
+        if scores.get("criterion") and not scores.get("draw"):
             point = by_point.setdefault((scores["criterion"], scores["budget"]), {})
             point[scores["variant"]] = scores["f1"]
     for after, before in (("distilled", "retrained"), ("retrained", "pruned")):
