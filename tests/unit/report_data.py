@@ -16,7 +16,7 @@ TEACHER_MS = 16.0
 
 
 def scores_entry(variant: str, f1: float, **more: object) -> dict:
-    """One variant of scores.json, with what every model has; `criterion`, `budget` and `draw` only points."""
+    """One variant of scores.json, with what all models have; points add `criterion`, `budget`, `draw`."""
     entry = {
         "variant": variant,
         "f1": f1,

@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 from qaprune.budget import parse_budget
 from qaprune.cli import STAGES, main
 from qaprune.errors import InputError
-from qaprune.gate.registry import GateTask, load_criterion
+from qaprune.gate.registry import GateTask, Scores, load_criterion
 from qaprune.models.encoder import EncoderShape
 from qaprune.prune.costs import flops_costs
 from qaprune.prune.mask import Mask, full_mask, keep_highest, load_mask, save_mask
@@ -278,6 +278,19 @@ def test_whole_layers_match_the_budget_s_flops(budget, layers):
 def test_alternate_layers_keep_the_last_and_skip_one():
     mask = whole_layers("alternate_layers", "h50-f50")
     assert mask.widths()[0] == (0, 4, 0, 4)
+
+
+@pytest.mark.parametrize("name", ["gain", "torch_pruning_global", "l0"])
+def test_a_limit_on_cost_does_not_hang_on_the_scale_of_heads_scores(name):
+    """Of criteria whose scores only order gates; what is added up as a loss has one scale."""
+    random = np.random.default_rng(0)
+    heads, ff = random.random((1, 4, 4)), random.random((1, 4, 8))
+    masks = [
+        select(Scores(scale * heads, ff), 0, parse_budget("flops50"), SHAPE, name, flops_costs(SHAPE, 32))
+        for scale in (1, 1000)
+    ]
+    assert masks[0].widths() == masks[1].widths()
+    assert 0 < sum(masks[0].widths()[0]) < 16
 
 
 def test_mask_files_come_back_and_broken_ones_are_refused(tmp_path):
