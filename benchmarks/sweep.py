@@ -3,8 +3,8 @@
     python -m benchmarks.sweep RESULTS [--run RUN]
 
 Reads the recovered rows of a results folder of config/sweep.yaml, prints them as a Markdown table: trials
-of one criterion together, what differs among their settings, the tokens that gate and recovery read, F1 on
-the hold-out; the best of each criterion marked. Dev takes no part.
+of one criterion together below the teacher of all, what differs among their settings, the tokens that gate
+and recovery read, F1 on the hold-out; the best of each criterion marked. Dev takes no part.
 """
 
 from __future__ import annotations
@@ -48,9 +48,14 @@ def differing(rows: list[dict[str, Any]]) -> list[str]:
     return [name for name in names if len({str(row["settings"].get(name)) for row in rows}) > 1]
 
 
-def table(found: dict[str, list[dict[str, Any]]]) -> str:
-    """All trials as Markdown."""
-    body = []
+def teacher(results: Path, run: str) -> dict[str, Any]:
+    """What the trials' one teacher recorded of itself: tokens it read, F1 on the hold-out."""
+    return read_stage(results / "teacher" / run)["result"]
+
+
+def table(found: dict[str, list[dict[str, Any]]], teacher: dict[str, Any]) -> str:
+    """All trials as Markdown, below the teacher that they started from."""
+    body = [["teacher", "", f"{teacher['teacher_tokens']:,}", f"{teacher['holdout_f1']:.2f}"]]
     for rows in found.values():
         names, best = differing(rows), max(row["f1"] for row in rows)
         for row in rows:
@@ -68,7 +73,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", default="minilm-squad2-s13")
     args = parser.parse_args(argv)
     try:
-        print(table(trials(args.results, args.run)), end="")
+        print(table(trials(args.results, args.run), teacher(args.results, args.run)), end="")
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -28,8 +28,12 @@ def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
     write(tmp_path, "l0@a", 1e-4, 51.25, {"steps": 120, "lr": 0.1})
     write(tmp_path, "l0@b", 2e-4, 52.5, {"steps": 120, "lr": 0.2})
     write(tmp_path, "gain@a", 1e-4, 50.0, {"windows": 64})
+    made = tmp_path / "teacher" / "m-squad2-s1"
+    made.mkdir(parents=True)
+    (made / "stage.json").write_text(json.dumps({"result": {"teacher_tokens": 9000, "holdout_f1": 60.125}}))
     assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
     lines = capsys.readouterr().out.splitlines()
+    assert lines[2].split() == ["|", "teacher", "|", "|", "9,000", "|", "60.12", "|"]
     assert [line for line in lines if "*" in line and "l0@b" in line]
     assert [line for line in lines if "*" in line and "gain@a" in line]
     slow = next(line for line in lines if "l0@a" in line)
