@@ -167,6 +167,20 @@ def test_chosen_threshold_is_the_lowest_best(seed):
     assert nq.f1_at(side, chosen) == pytest.approx(max(values), abs=1e-9)
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_threshold_of_counted_questions_is_that_of_repeated_ones(seed):
+    rng = np.random.default_rng(seed)
+    side = random_side(rng)
+    times = rng.integers(0, 4, len(side.score))
+    repeated = np.repeat(np.arange(len(times)), times)
+    again = Side(
+        *(getattr(side, name)[repeated] for name in ("has_gold", "has_pred", "is_correct", "score"))
+    )
+    chosen = nq.choose_threshold(side, times.astype(float))
+    expected = nq.choose_threshold(again)
+    assert nq.f1_at(again, chosen) == pytest.approx(nq.f1_at(again, expected), abs=1e-9)
+
+
 def test_f1_from_arrays_of_a_question():
     yes, no = np.array([True, True, False]), np.zeros(3, bool)
     assert nq.short_f1(yes, yes, np.array([True, False, False])) == 0.5

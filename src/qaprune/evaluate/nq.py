@@ -141,12 +141,17 @@ def f1_at(side: Side, threshold: float) -> float:
     return short_f1(side.has_gold, side.has_pred & kept, side.is_correct & kept)
 
 
-def choose_threshold(side: Side) -> float:
-    """The no-answer threshold (on null odds, -score) with the highest hold-out F1; see `threshold.py`."""
+def choose_threshold(side: Side, times: np.ndarray | None = None) -> float:
+    """The no-answer threshold (on null odds, -score) with the highest hold-out F1; see `threshold.py`.
+
+    `times` float [questions]: how often each counts, once where not given.
+    """
     options = cuts(-side.score)
-    correct = _running(side.is_correct[options.order])[options.answered]
-    predicted = _running(side.has_pred[options.order])[options.answered]
-    return lowest_best(_f1(*_precision_recall(correct, predicted, side.has_gold.sum())), options.threshold)
+    counts = np.ones(len(side.score)) if times is None else times
+    correct = _running((counts * side.is_correct)[options.order])[options.answered]
+    predicted = _running((counts * side.has_pred)[options.order])[options.answered]
+    gold = (counts * side.has_gold).sum()
+    return lowest_best(_f1(*_precision_recall(correct, predicted, gold)), options.threshold)
 
 
 def rank(side: Side) -> Ranking:
