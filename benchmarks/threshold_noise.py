@@ -1,12 +1,13 @@
 """How far the no-answer threshold of a checkpoint wanders with the hold-out that chooses it.
 
-    python -m benchmarks.threshold_noise RESULTS --run RUN [CHECKPOINT ...]
+    python -m benchmarks.threshold_noise RESULTS --run RUN [--checkpoints FOLDER ...]
 
-For each checkpoint (default: the run's kept ones) the paragraphs of the SQuAD 2.0 hold-out are halved
-`--splits` times. One half chooses the threshold, as the single best and bagged; the other half says what F1
-it gives there, and what its own best would have given. Prints a line a checkpoint: mean F1 of the other
-half and, in brackets, the standard deviation of the threshold in logits; at last the means over all.
-Dev takes no part. Exit code 3: bagged is not at least as good on average, or wanders more.
+For each checkpoint (those of the run that are kept, where none is named) the paragraphs of the SQuAD
+2.0 hold-out are halved `--splits` times. One half chooses the threshold, as the single best and bagged;
+the other half says what F1 it gives there, and what its own best would have given. Prints a line a
+checkpoint: mean F1 of the other half and, in brackets, the standard deviation of the threshold in
+logits; at last the means. Dev takes no part. Exit code 3: bagged is not at least as good on average, or
+wanders more.
 """
 
 from __future__ import annotations
@@ -71,7 +72,7 @@ def main(argv: list[str] | None = None) -> int:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
-    parser.add_argument("checkpoints", type=Path, nargs="*")
+    parser.add_argument("--checkpoints", type=Path, nargs="+", default=[])
     parser.add_argument("--run", default="minilm-squad2-s13")
     parser.add_argument("--splits", type=int, default=40)
     parser.add_argument("--threads", type=int, default=2)
