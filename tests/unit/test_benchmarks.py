@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import nq_reader, pruning_core
+from benchmarks import nq_reader, pruning_core, stock_trainer
 from benchmarks import run as runner
 from benchmarks.run import NO_BASELINE, describe_machine, machine_folder, newest_baseline, run
 from tests.conftest import ROOT, make_model
@@ -177,3 +177,14 @@ def test_the_reader_s_benchmark_runs_its_stages(capsys):
     """On too little to meet its bars: start-up is most of it."""
     assert nq_reader.main(["--megabytes", "0.2", "0.4", "--threads", "1"]) in (0, 3)
     assert "0.4 MB" in capsys.readouterr().out or "MB/s a core" in capsys.readouterr().out
+
+
+def test_only_answerable_questions_are_left(tmp_path):
+    asked = [{"id": "a", "answers": [{"text": "x", "answer_start": 0}]}, {"id": "b", "answers": []}]
+    source = tmp_path / "train.json"
+    source.write_text(
+        json.dumps({"data": [{"title": "T", "paragraphs": [{"context": "x", "qas": asked}]}]})
+    )
+    kept = json.loads(stock_trainer.answerable_part(source, tmp_path / "out.json").read_text())
+    assert [question["id"] for question in kept["data"][0]["paragraphs"][0]["qas"]] == ["a"]
+    assert len(json.loads(source.read_text())["data"][0]["paragraphs"][0]["qas"]) == 2
