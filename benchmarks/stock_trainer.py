@@ -36,7 +36,7 @@ from qaprune.config import ROOT, load_config
 
 WINDOWS = {"length": 384, "stride": 128, "max_question_tokens": 64, "null_windows": 1.0}
 RECIPE = {"learning_rate": 3e-5, "per_device_train_batch_size": 12, "weight_decay": 0.0}
-"""As the question-answering example of transformers is called in its README."""
+"""As transformers' question-answering example is called in its README, there for bert-base."""
 BARS = {"cpu": (4.0, 1.3), "cuda": (2.0, 1.3)}
 F1_BAR = 1.0
 WARM_UP = 5
@@ -119,9 +119,9 @@ def train_ours(ready: Ready, settings: dict[str, Any], compute: Any, seed: int, 
 
 
 def train_stock(
-    ready: Ready, compute: Any, seed: int, epochs: float, best: bool, steps: int, folder: Path
+    ready: Ready, compute: Any, seed: int, recipe: dict[str, Any], best: bool, steps: int, folder: Path
 ) -> Any:
-    """Seconds a window of the `Trainer`, and the model; `steps` -1 trains all epochs."""
+    """Seconds a window of the `Trainer`, and the model; `steps` -1 trains all epochs of the `recipe`."""
     import torch
     from transformers import AutoModelForQuestionAnswering, Trainer, TrainerCallback, TrainingArguments
 
@@ -147,7 +147,6 @@ def train_stock(
     cpu = compute.device.type == "cpu"
     arguments = TrainingArguments(
         output_dir=str(folder / "stock"),
-        num_train_epochs=epochs,
         max_steps=steps,
         seed=seed,
         bf16=best,
@@ -158,7 +157,7 @@ def train_stock(
         logging_strategy="no",
         disable_tqdm=True,
         remove_unused_columns=False,
-        **RECIPE,
+        **recipe,
     )
     model = AutoModelForQuestionAnswering.from_pretrained(ready.encoder, local_files_only=True)
     rows = Rows(ready.features)
@@ -166,7 +165,7 @@ def train_stock(
     trainer = Trainer(model, arguments, data_collator=padded, train_dataset=rows, callbacks=[clock])
     trainer.train()
     torch.use_deterministic_algorithms(exact)
-    seen = clock.steps * RECIPE["per_device_train_batch_size"]
+    seen = clock.steps * recipe["per_device_train_batch_size"]
     return clock.seconds / seen, model.to("cpu").eval()
 
 
@@ -234,10 +233,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=3, help="0: speed alone")
     parser.add_argument("--steps", type=int, default=40, help="steps of the recipe, more than 5")
     parser.add_argument("--epochs", type=float, default=1.0)
+    parser.add_argument(
+        "--rate", type=float, default=RECIPE["learning_rate"], help="the recipe's learning rate"
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--answerable", action="store_true", help="questions that have an answer alone")
     args = parser.parse_args(argv)
     training = load_config([ROOT / "config" / "recovery.yaml"])["training"] | {"epochs": args.epochs}
+    recipe = RECIPE | {"num_train_epochs": args.epochs, "learning_rate": args.rate}
     settings = {"device": "auto", "dtype": "auto", "attention": "auto", "threads": args.threads}
     compute = start(settings, 0)
     missed = False
@@ -254,7 +257,7 @@ def main(argv: list[str] | None = None) -> int:
         ours = ready.features.questions * args.epochs / seconds
         print(f"ours           {ours:7.1f} questions a second", flush=True)
         for best, bar in zip((False, True), BARS[compute.device.type], strict=True):
-            once, _ = train_stock(ready, compute, 1, args.epochs, best, args.steps, folder)
+            once, _ = train_stock(ready, compute, 1, recipe, best, args.steps, folder)
             rate = each / once
             missed |= ours < bar * rate
             label = "its best flags" if best else "its defaults"
@@ -263,7 +266,7 @@ def main(argv: list[str] | None = None) -> int:
         for seed in range(1, args.seeds + 1):
             if seed > 1:
                 _, model = train_ours(ready, training, compute, seed, folder)
-            _, stock = train_stock(ready, compute, seed, args.epochs, True, -1, folder)
+            _, stock = train_stock(ready, compute, seed, recipe, True, -1, folder)
             found = [f1_of(side, ready, compute) for side in (model, stock)]
             losses.append(found[1] - found[0])
             print(f"seed {seed}: F1 ours {found[0]:.2f}, the recipe's {found[1]:.2f}", flush=True)
