@@ -23,7 +23,6 @@ from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout, Outcomes, squad2_outcomes
 from qaprune.evaluate.threshold import bagged
 from qaprune.models.encoder import load_model
-from qaprune.specs import MAX_ANSWER_TOKENS
 from qaprune.stage import read_stage
 
 WAYS = ("single", "bagged", "own best")
@@ -81,12 +80,13 @@ def main(argv: list[str] | None = None) -> int:
     try:
         compute = start(settings | {"threads": args.threads}, 0)
         pair = args.run.rsplit("-", 1)[0]
+        dataset = next((p.name for p in args.results.glob("data/*") if pair.endswith(f"-{p.name}")), "")
         spec = read_stage(args.results / "teacher" / args.run)["spec"]
         holdout = Holdout(
             args.results / "features" / pair / "holdout.safetensors",
-            args.results / "data" / pair.split("-", 1)[1] / "holdout.jsonl.gz",
+            args.results / "data" / dataset / "holdout.jsonl.gz",
             "squad2",
-            spec.get("max_answer_tokens", MAX_ANSWER_TOKENS),
+            spec["max_answer_tokens"],
         )
         rows = []
         for folder in args.checkpoints or kept(args.results, args.run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -28,7 +29,7 @@ from qaprune.evaluate.decode import decode_documents
 from qaprune.evaluate.holdout import nq_thresholds
 from qaprune.evaluate.nq_answers import longest_candidates, predicted
 from qaprune.evaluate.nq_files import write_predictions
-from qaprune.evaluate.predictions import predict_spans
+from qaprune.evaluate.predictions import Predictions, predict_spans
 from qaprune.evaluate.stage import QUESTION_COLUMNS, NqGold
 
 TEXT = "The old mill of Árnes was built by Jon Stefánsson in 1,874 near a river; it burned twice (see map)."
@@ -340,10 +341,23 @@ def test_the_thresholds_of_perfect_logits_find_everything(answered):
 def test_long_answers_have_a_threshold_of_their_own(answered):
     """Nulls score above examples with a long answer alone: wrong for short ones, worth it for long ones."""
     examples, spans = answered
-    odds = np.array([{"null": 1.0, "long": 2.0}.get(ANSWER_TYPES[n % 5], -3.0) for n in range(10)])
-    changed = type(spans)(spans.ids, spans.start, spans.end, spans.texts, -odds, np.zeros(10), spans.types)
-    fitted = nq_thresholds(examples, changed)
-    assert -3 < fitted["threshold"] < 1 < fitted["long_threshold"]
+    times = 20  # so many that each kind is in every resample
+    examples = [replace(e, id=f"{e.id}-{n}", group=f"{e.id}-{n}") for n in range(times) for e in examples]
+    odds = np.array([{"null": 1.0, "long": 2.0}.get(ANSWER_TYPES[n % 5], -3.0) for n in range(10)] * times)
+    fitted = nq_thresholds(
+        examples,
+        Predictions(
+            [e.id for e in examples],
+            np.tile(spans.start, times),
+            np.tile(spans.end, times),
+            spans.texts * times,
+            -odds,
+            np.zeros(len(odds)),
+            np.tile(spans.types, times),
+        ),
+    )
+    assert -3 < fitted["threshold"] < 1
+    assert fitted["long_threshold"] > 2
 
 
 def test_the_counts_of_a_question_give_the_figures_of_the_row(answered, tmp_path):
