@@ -175,13 +175,13 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 
 def _expand(config: Config) -> Config:
-    """Resolve the paths of all sources: environment variables, then `data_root`."""
+    """Resolve `data_root`, and with it the paths of all sources: environment variables first."""
     config = deepcopy(config)
     root = config.get("data_root")
     root = Path(_variables(root, "data_root")) if root else None
     for key, source in sources(config):
         _resolve(source, root, key)
-    config.pop("data_root", None)
+    config["data_root"] = str(root) if root else None
     return config
 
 

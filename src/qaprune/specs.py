@@ -239,4 +239,5 @@ class Specs:
         }
 
     def report(self) -> dict[str, Any]:
-        return {"label": self.config["name"], "name": self.config["name"], **self.config["report"]}
+        name, root = self.config["name"], self.config["data_root"]
+        return {"label": name, "name": name, "data_root": root, **self.config["report"]}

@@ -218,6 +218,7 @@ def test_the_packed_config_finds_its_data_on_another_host(tmp_path, monkeypatch)
         assert path == f"bundled/data/datasets/squad2/{split}/{name}"
         before["datasets"]["squad2"].pop(split)
     before["models"]["m"].pop("source")
+    assert (before.pop("data_root"), after.pop("data_root")) == (str(data), "bundled/data")
     assert after == before
 
 

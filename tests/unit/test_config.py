@@ -272,6 +272,7 @@ def test_local_sources_are_taken_where_data_root_is_set(tmp_path):
     overlay = {"models": model, "criteria": {"random": {"draws": 5}}, "datasets": datasets}
     assert with_overlay(tmp_path, **overlay)["models"]["m"]["source"] == {"hub": "org/name"}
     rooted = with_overlay(tmp_path, **overlay, data_root=str(tmp_path))
+    assert rooted["data_root"] == str(tmp_path)
     assert rooted["models"]["m"]["source"] == {"path": str(tmp_path / "enc")}
 
 

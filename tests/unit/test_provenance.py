@@ -115,6 +115,22 @@ def test_a_command_names_no_config_that_is_not_there(results):
     assert command.endswith("--configfile config/small.yaml")
 
 
+def test_tables_say_that_there_was_a_data_root_and_not_where(results):
+    """Its sources are found again with it alone, and where it lay is nobody's business."""
+    folder, runs = results
+    made = folder / "recover" / "bert-squad2-s13" / "l0-h50-f50" / "distilled"
+    data = folder / "data" / "squad2"
+    root = str(folder / "mine")
+    record(data, spec={"train": {"path": f"{root}/train.json"}, "dev": {"path": f"{root}er/dev.json"}})
+    record(made, inputs={"data": digest(data)})
+    rows = build_rows(runs, 100)
+    origin = provenance(folder, "small", runs, rows, rooted=True)
+    assert origin.origins[-1].command.endswith("--configfile config/small.yaml --config data_root=FOLDER")
+    found = json.loads(rows_json(folder, rows, origin, root))
+    spec = found["stages"]["data/squad2"]["spec"]
+    assert spec == {"train": {"path": "FOLDER/train.json"}, "dev": {"path": f"{root}er/dev.json"}}
+
+
 def test_each_row_is_written_with_its_command_and_the_specs_of_all_stages_behind_it(tmp_path: Path):
     run = write_evaluate(tmp_path, "bert", "squad2", questions=40)
     runs = collect([run], [])

@@ -9,7 +9,7 @@ from typing import Any
 
 from qaprune.errors import InputError
 from qaprune.report.columns import SCHEMA_VERSION, Row
-from qaprune.report.provenance import Provenance
+from qaprune.report.provenance import ROOT_NAME, Provenance
 from qaprune.report.rows import name_of
 from qaprune.stage import digest, read_stage
 
@@ -17,9 +17,11 @@ KEPT = ("stage", "spec", "git_commit", "packages", "compute", "seconds")
 """What is handed on of a stage's record."""
 
 
-def rows_json(results: Path, rows: list[Row], origin: Provenance) -> str:
+def rows_json(results: Path, rows: list[Row], origin: Provenance, data_root: str | None = None) -> str:
     """`rows`: run, row, command, and `stages`, the folders from the data to the row in the order they were
     made; `stages`: folder -> what it recorded. Folders that are gone, or changed since, are left out.
+
+    Paths under `data_root` start with FOLDER, as in the commands: the table is for other machines too.
     """
     records, by_digest = _recorded(results)
     body, used = [], {}
@@ -32,6 +34,8 @@ def rows_json(results: Path, rows: list[Row], origin: Provenance) -> str:
         f"{json.dumps(folder)}: {json.dumps({key: records[folder].get(key) for key in KEPT})}"
         for folder in used
     ]
+    if data_root:
+        stages = [line.replace(f"{json.dumps(data_root)[:-1]}/", f'"{ROOT_NAME}/') for line in stages]
     return (
         f'{{"schema_version": {SCHEMA_VERSION},\n"rows": [\n'
         + ",\n".join(body)

@@ -14,6 +14,9 @@ from qaprune.report.columns import Row
 from qaprune.report.rows import BLIND, name_of
 from qaprune.stage import digest, read_stage
 
+ROOT_NAME = "FOLDER"
+"""How tables and commands call the folder `data_root`, which is another one on each machine."""
+
 
 class Origin(NamedTuple):
     """One row's. `digest` is that of its stage's spec and inputs; empty where there is no record of it."""
@@ -36,9 +39,14 @@ class Provenance(NamedTuple):
     """Data sets whose questions were generated: they say nothing about real ones."""
 
 
-def provenance(results: Path, name: str, runs: list[Run], rows: list[Row]) -> Provenance:
-    """Read what the stages of a results folder recorded; what is not there stays empty."""
-    origins = [_origin(results, name, row, _run_of(row, runs)) for row in rows]
+def provenance(
+    results: Path, name: str, runs: list[Run], rows: list[Row], rooted: bool = False
+) -> Provenance:
+    """Read what the stages of a results folder recorded; what is not there stays empty.
+
+    `rooted`: the sources came from a `data_root`, and commands have to name one too.
+    """
+    origins = [_origin(results, name, row, _run_of(row, runs), rooted) for row in rows]
     environments = {run.name: run.timings.environment for run in runs if run.timings}
     commits = {
         run.name: {stage: _recorded(results / stage / run.name)[1] for stage in ("evaluate", "profile")}
@@ -68,13 +76,15 @@ def stage_folder(row: Row, run: str, made_by: str, trained: bool = True) -> str:
     return f"prune/{made_by}/{point}" if variant == "pruned" else f"recover/{made_by}/{point}/{variant}"
 
 
-def _origin(results: Path, name: str, row: Row, run: Run) -> Origin:
+def _origin(results: Path, name: str, row: Row, run: Run, rooted: bool) -> Origin:
     trained = run.sums is not None
     made_by = trained_run(results, run.model, run.dataset, run.seed) if trained else run.name
     folder = stage_folder(row, run.name, made_by, trained)
     target = shlex.quote(f"results/{name}/{folder}/stage.json")
     config = shlex.quote(config_of(name))
     command = f"snakemake {target} --force --cores all --configfile {config}"
+    if rooted:
+        command += f" --config data_root={ROOT_NAME}"
     return Origin(run.name, folder, *_recorded(results / folder), command)
 
 

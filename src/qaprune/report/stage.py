@@ -37,7 +37,8 @@ def build_report(
     `spec`: `resamples` (default 2000), `seed` of the bootstrap (default 0), `published` (default false:
     published results neither in the Markdown nor in the plots), `mixed_hardware` (default false: seeds
     of one model and data set that were timed on different machines are refused), `name` of the config
-    (default: that of the results folder). Returns the terminal's table and plots.
+    (default: that of the results folder), `data_root` that its sources lay under (default: none).
+    Returns the terminal's table and plots.
     """
     published = bool(spec.get("published", False))
     resamples = spec.get("resamples", RESAMPLES)
@@ -59,8 +60,9 @@ def build_report(
     figures = [_saved(plate, plots, log) for plate in gallery(runs, rows, matrix, published)]
     results = (evaluate or profile)[0].parent.parent
     name = spec.get("name", results.name)
-    origin = provenance(results, name, runs, rows)
-    (tables / "rows.json").write_text(rows_json(results, rows, origin), encoding="utf-8")
+    root = spec.get("data_root")
+    origin = provenance(results, name, runs, rows, rooted=root is not None)
+    (tables / "rows.json").write_text(rows_json(results, rows, origin, root), encoding="utf-8")
     page = build_page(name, rows, matrix, origin, figures, published)
     (out / PAGE).write_text(page, encoding="utf-8")
     text = terminal_text(rows)
