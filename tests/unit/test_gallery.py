@@ -16,6 +16,7 @@ from qaprune.report.figures import ENERGY, chosen, f1_energy_figure, front, plot
 from qaprune.report.gallery import Plate, gallery
 from qaprune.report.marks import Point
 from qaprune.report.matrix_figure import matrix_figure
+from qaprune.report.recovery_figure import recovery_figure
 from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.speed_figure import MEASURED, PUBLISHED, speed_figure
 from qaprune.report.stage import build_report
@@ -243,6 +244,16 @@ def test_many_points_show_one_recovery_each_and_name_every_criterion(tmp_path: P
     assert "below this plot" in text, "no-answer would squeeze the rest"
     for criterion, _ in many_points():
         assert criterion.replace("_", " ") in text
+
+
+def test_the_recovery_plot_names_the_kinds_that_there_are(tmp_path: Path):
+    rows = build_rows(runs_of(tmp_path, questions=40), 200)
+    for gone, head in (
+        ("", "retrained and distilled both start from pruned"),
+        ("retrained", "; distilled starts from pruned"),
+    ):
+        figure = recovery_figure([row for row in rows if row["variant"] != gone])
+        assert head in " ".join(text.get_text() for text in figure.findobj(Text)).replace("\n", " ")
 
 
 def test_survivors_are_the_lists_of_the_scores(tmp_path: Path):

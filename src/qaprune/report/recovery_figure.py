@@ -29,13 +29,16 @@ def recovery_figure(rows: list[Row]) -> Any:
     look = looks([criterion for criterion, _ in lines])
     names = [f"{words_of(criterion)} {budget}".strip() for criterion, budget in lines]
     left = room_for(names, 1.97)
+    kinds = {variant for found in lines.values() for variant in found}
+    recovered = [kind for kind in SHELVES if kind in kinds - {"pruned"}]
+    starts = " and ".join(recovered) + (" both start" if len(recovered) > 1 else " starts")
     height = 1.55 + (0.44 if len(lines) <= 12 else 0.36) * len(lines)
     with drawing(8.2, height) as figure:
         bars = what_bars_are(rows)
         taken = write_head(
             figure,
             f"Recovery: {rows[0]['model']} on {rows[0]['dataset']}",
-            [f"{bars}; retrained and distilled both start from pruned"],
+            [f"{bars}; {starts} from pruned"],
             left=0.25,
         )
         place = (left / 8.2, 0.5 / height, (7.87 - left) / 8.2, 1 - (0.5 + taken + 0.28) / height)
@@ -49,7 +52,6 @@ def recovery_figure(rows: list[Row]) -> Any:
         axes.set_xlabel(f1_name(rows))
         axes.grid(visible=False, axis="y")
         _levels(axes, rows)
-        kinds = {variant for found in lines.values() for variant in found}
         draw_fills(figure, kinds, ncols=3, loc="lower left", bbox_to_anchor=(0.02, 0))
     return figure
 
