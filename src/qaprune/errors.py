@@ -7,6 +7,23 @@ class InputError(Exception):
     exit_code = 1
 
 
+MEMORY_WORDS = (
+    "can't allocate memory",
+    "not enough memory",
+    "CUDA error: out of memory",
+    "_STATUS_ALLOC_FAILED",
+)
+"""How a CPU says it, which depends on the system, and CUDA's libraries, which allocate for themselves."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory ran out, of this machine or of its GPU."""
+    names = {kind.__name__ for kind in type(error).__mro__}  # torch is not imported for its class
+    if names & {"OutOfMemoryError", "MemoryError"}:
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
+
+
 class NotComparable(InputError):
     """Figures that were not measured alike, asked for side by side."""
 

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qaprune.errors import InputError
+from qaprune.errors import InputError, out_of_memory
 from qaprune.jsonfile import read_json
 
 COMPUTE: dict[str, Any] = {}
@@ -82,6 +82,8 @@ def run_stage(
             _move_all(scratch, out, owns_folder)
             shutil.rmtree(resume_folder(scratch), ignore_errors=True)
     except Exception as error:
+        if out_of_memory(error):
+            raise InputError(f"out of memory ({' '.join(str(error).split())[:160]})") from error
         reason = _not_written(error)
         if reason is None:
             raise

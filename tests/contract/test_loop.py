@@ -162,6 +162,20 @@ def test_a_damaged_checkpoint_is_none(tmp_path, every_step):
     )
 
 
+def test_a_checkpoint_that_goes_while_it_is_read_is_followed_by_the_next(tmp_path, monkeypatch):
+    found = Checkpoints(tmp_path / "c", {})
+    found.save(1, State({"a": torch.ones(3)}, {"step": 1}))
+    read = kept.load_file
+
+    def slow(path):
+        monkeypatch.setattr(kept, "load_file", read)
+        Checkpoints(tmp_path / "c", {}).save(2, State({"a": torch.zeros(3)}, {"step": 2}))
+        return read(path)
+
+    monkeypatch.setattr(kept, "load_file", slow)
+    assert found.load().facts == {"step": 2}
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
     found = Checkpoints(tmp_path / "c", {})
     found.save(1, State({"a": torch.ones(3)}, {"step": 1}))
@@ -241,6 +255,25 @@ class Hungry:
 
         objective.loss = tried
         return objective
+
+
+MEMORY = (
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    RuntimeError("CUDA error: out of memory"),
+    MemoryError("Unable to allocate 2.00 GiB for an array"),
+)
+
+
+@pytest.mark.parametrize("error", MEMORY, ids=str)
+def test_memory_runs_out_in_many_words(error, tmp_path):
+    def fail() -> None:
+        raise error
+
+    hungry = Hungry(3)
+    hungry.fail = fail
+    Training("gold").run(tmp_path, wrap=hungry)
+    assert max(hungry.seen) > 3
 
 
 @pytest.mark.parametrize("kind", ["gold", "l0_joint"])
@@ -333,8 +366,12 @@ def test_a_layer_that_is_not_there_is_one_line():
         )
 
 
-def test_matching_hidden_states_brings_them_closer(tmp_path):
+@pytest.mark.parametrize("width", [32, 16])
+def test_matching_hidden_states_brings_them_closer(width, tmp_path):
     training = Training("hidden", dropout=0.0)
-    training.run(tmp_path, epochs=40, lr=3e-3, hidden_weight=5.0)
+    if width == 16:
+        training.model = slice_model(training.model, closed_mask()).train()
+    found = training.run(tmp_path, epochs=40, lr=3e-3, hidden_weight=5.0)
     rows = untimed(tmp_path / "train.jsonl")
     assert rows[-1]["loss"] < 0.6 * rows[0]["loss"]
+    assert found["map"].shape == (width, 32)

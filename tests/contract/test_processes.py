@@ -43,13 +43,16 @@ DISTIL = {"temperature": 2.0, "weight": 0.5}
 JOINT = {"share": 0.5, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0, "distil": True}
 GATE = {"length": 32, "criterion": "l0_joint", "budget": "h50-f50", "settings": JOINT}
 L0 = {"steps": 200, "batch_tokens": 256, "lr": 0.1, "warmup": 0.5, "init_heads": 2.5, "init_ff": 2.0}
+MOVEMENT = {"share": 0.5, "lr": 0.1, "warmup": 0.5, "cooldown": 0.2}
 SPECS = {
     "teacher": ("teacher", {"training": TRAINING, "checkpoint": None, "teacher_logits": True}),
     "distilled": (
         "recover",
         {"kind": "distilled", "training": TRAINING | DISTIL | {"hidden_weight": 0.5}},
     ),
+    "retrained": ("recover", {"kind": "retrained", "training": TRAINING}),
     "l0": ("gate", GATE | {"criterion": "l0", "settings": L0}),
+    "movement": ("gate", GATE | {"criterion": "movement", "settings": MOVEMENT, "training": TRAINING}),
     "l0_joint": ("gate", GATE | {"training": TRAINING | DISTIL}),
 }
 STEPS = L0 | {"steps": 20, "gradual": {"steps": 2, "share": 0.5}}
@@ -100,12 +103,17 @@ def command(folder: Path, kind: str, out: Path, **compute: int | str) -> list[st
     ]
 
 
-def run(folder: Path, kind: str, out: Path, **compute: int | str) -> None:
+def launched(folder: Path, kind: str, out: Path, **compute: int | str) -> list[str]:
     words = [sys.executable, "-m", "qaprune", *command(folder, kind, out, **compute)]
     if "processes" in compute:
         count = str(compute["processes"])
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", count, "-m", "qaprune"]
         words[1:3] = launch
+    return words
+
+
+def run(folder: Path, kind: str, out: Path, **compute: int | str) -> None:
+    words = launched(folder, kind, out, **compute)
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
 
@@ -121,14 +129,17 @@ def log_of(out: Path) -> list[dict]:
     return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
 
 
-def kill_after(folder: Path, kind: str, out: Path, step: int, training: str = "train") -> None:
-    """Start the stage and kill it once a checkpoint of at least that step is there."""
-    words = [sys.executable, "-m", "qaprune", *command(folder, kind, out)]
-    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=os.environ | {SECONDS: "0"})
+def kill_after(
+    folder: Path, kind: str, out: Path, step: int, training: str = "train", **compute: int | str
+) -> None:
+    """Start the stage and kill it, processes and all, once a checkpoint of that step or later is there."""
+    words = launched(folder, kind, out, **compute)
+    environment = os.environ | {SECONDS: "0"}
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL, env=environment, start_new_session=True)
     resume = out.with_name(f".{out.name}.resume") / training
     while process.poll() is None:
         if any(int(path.name[5:]) >= step for path in resume.glob("step-*")):
-            process.send_signal(signal.SIGKILL)
+            os.killpg(process.pid, signal.SIGKILL)
             break
         time.sleep(0.002)
     assert process.wait() == -signal.SIGKILL
@@ -146,6 +157,16 @@ def test_a_stage_killed_twice_ends_with_the_same_bits(kind, folder, tmp_path):
     assert all(torch.equal(whole[name], killed[name]) for name in whole)
     assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
     assert not (tmp_path / ".killed.resume").exists()
+
+
+def test_two_processes_killed_end_with_the_same_bits(folder, tmp_path):
+    """With dropout: each draws its own, the same again."""
+    run(folder, "teacher", tmp_path / "whole", processes=2)
+    kill_after(folder, "teacher", tmp_path / "killed", 7, processes=2)
+    run(folder, "teacher", tmp_path / "killed", processes=2)
+    whole, killed = (result_of("teacher", tmp_path / name) for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
+    assert log_of(tmp_path / "whole") == log_of(tmp_path / "killed")
 
 
 def test_a_stage_of_several_trainings_may_be_killed_in_any(folder, tmp_path, monkeypatch):
@@ -173,6 +194,31 @@ def test_two_processes_have_the_losses_of_one(kind, folder, tmp_path, monkeypatc
     losses = [[row["loss"] for row in rows] for rows in (one, two)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
     assert len(set(losses[0])) > 1
+
+
+def test_processes_that_found_different_checkpoints_are_refused(tmp_path):
+    """One of an earlier run wrote on between them."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys, torch\n"
+        "from qaprune.train import processes\n"
+        "joined, _ = processes.join(2, torch.device('cpu'))\n"
+        "sys.stdout.write(f'same {joined.agree(5)} other {joined.agree(joined.index)}\\n')\n"
+    )
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines() == ["same True other False"] * 2, done.stderr[-3000:]
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")
+def test_a_compiled_training_killed_ends_with_the_same_bits(folder, tmp_path, monkeypatch):
+    """Its graphs must not hang on which shapes this process met first."""
+    run(folder, "teacher", tmp_path / "whole", compile="default")
+    for step in (7, 60):
+        kill_after(folder, "teacher", tmp_path / "killed", step, compile="default")
+    run(folder, "teacher", tmp_path / "killed", compile="default")
+    whole, killed = (result_of("teacher", tmp_path / name) for name in ("whole", "killed"))
+    assert all(torch.equal(whole[name], killed[name]) for name in whole)
 
 
 @pytest.mark.skipif(not shutil.which("g++"), reason="torch.compile needs a C++ compiler here")

@@ -96,6 +96,15 @@ def test_a_full_disk_is_one_line(tmp_path):
         run_stage("gate", {}, {}, tmp_path / "b", full)
 
 
+def test_memory_that_runs_out_anywhere_in_a_stage_is_one_line(tmp_path):
+    def large(folder: Path) -> dict:
+        return {"a": np.empty(10**17)}
+
+    with pytest.raises(InputError, match=r"^out of memory \(Unable to allocate .* for an array"):
+        run_stage("gate", {}, {}, tmp_path / "b", large)
+    assert not (tmp_path / "b").exists()
+
+
 def test_weights_that_do_not_fit_on_the_disk_are_one_line(tmp_path):
     """Safetensors has an error of its own. A limit on the size of files stands in for the disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

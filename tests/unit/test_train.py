@@ -11,6 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qaprune.data.features import FlatLogits
 from qaprune.errors import InputError
 from qaprune.models.rebuild import with_answer_types
 from qaprune.train.batches import (
@@ -231,8 +232,13 @@ def test_part_of_an_epoch_is_part_of_its_batches(tmp_path):
     assert steps[0] < steps[1] < steps[2]
 
 
-def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
+@pytest.mark.parametrize("distilled", [False, True])
+def test_a_loss_that_is_not_a_number_names_the_questions(distilled, tmp_path):
     model = make_model("bert")
+    teacher, training = None, TRAINING
+    if distilled:  # towards the teacher alone: no gold answer shows it
+        training = TRAINING | {"temperature": 2.0, "weight": 1.0}
+        teacher = FlatLogits(np.zeros((len(make_features().input_ids), 2), np.float32))
     with torch.no_grad():
         model.qa_outputs.weight[0, 0] = float("nan")
     first = plan_epoch(make_features().lengths(), 256, np.random.default_rng([7, 0]))[0]
@@ -241,7 +247,7 @@ def test_a_loss_that_is_not_a_number_names_the_questions(tmp_path):
     with pytest.raises(
         InputError, match=rf"^t: loss is not a number in step 1; questions {names}( \.\.\.)?$"
     ):
-        fit(model, Job(make_features(), 7, start(COMPUTE, 7), tmp_path / "l", "t"), TRAINING)
+        fit(model, Job(make_features(), 7, start(COMPUTE, 7), tmp_path / "l", "t", teacher), training)
 
 
 @pytest.mark.parametrize(

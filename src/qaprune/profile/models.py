@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qaprune.errors import InputError
+from qaprune.errors import InputError, out_of_memory
 from qaprune.profile.settings import INT8, RUNTIMES, Setting
 
 if TYPE_CHECKING:
@@ -231,10 +231,8 @@ class Untrained:
 
 def reason_of(error: Exception) -> str:
     """Why a variant does not run at a setting, in one clause. A broken device is no such reason."""
-    import torch
-
     text = " ".join(str(error).split())
-    if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in text:
+    if out_of_memory(error):
         return "does not fit: out of memory"
     if "CUDA error" in text:
         raise InputError(f"profile: the GPU failed: {text[:200]}") from error

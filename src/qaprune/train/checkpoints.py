@@ -60,7 +60,11 @@ class Checkpoints:
 
     def load(self) -> State | None:
         """The last whole checkpoint of this very training, or None. One that cannot be read is none."""
-        for path in sorted(self.folder.glob("step-*"), reverse=True):
+        read: set[Path] = set()
+        # Looked for again when all are read: a process that outlived its command replaces one by the next.
+        while paths := sorted(set(self.folder.glob("step-*")) - read, reverse=True):
+            path = paths[0]
+            read.add(path)
             try:
                 facts = json.loads((path / "state.json").read_text(encoding="utf-8"))
                 if facts.pop("identity") == self._identity:

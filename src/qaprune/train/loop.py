@@ -20,7 +20,7 @@ import torch
 from torch import nn
 
 from qaprune.data.features import Features, FlatLogits
-from qaprune.errors import InputError
+from qaprune.errors import InputError, out_of_memory
 from qaprune.progress import progress
 from qaprune.train.batches import Planned, ahead, labelled_batch, plan_epoch
 from qaprune.train.checkpoints import Checkpoints, State
@@ -171,8 +171,8 @@ class _Run:
         try:
             for optimizer in self.objective.optimizers:
                 optimizer.step()
-        except RuntimeError as error:
-            if not _out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
                 raise
             device = self.job.compute.device
             raise InputError(
@@ -188,8 +188,8 @@ class _Run:
                 self.objective.begin(progress, _derived_seed(self.job.seed, self.step))
                 loss = self._passes(planned, batch)
                 break
-            except RuntimeError as error:
-                if not _out_of_memory(error):
+            except (RuntimeError, MemoryError) as error:
+                if not out_of_memory(error):
                     raise
                 self._split(planned)
         self.objective.collect()
@@ -273,6 +273,12 @@ class _Run:
     def resume(self, checkpoints: Checkpoints) -> None:
         """Go on from the last checkpoint, if there is one."""
         state = checkpoints.load()
+        if not self.job.compute.processes.agree(state.facts["step"] if state else 0):
+            raise InputError(
+                f"{self.job.label}: the processes found checkpoints of different steps in "
+                f"{checkpoints.folder}, because one of an earlier run still writes there; "
+                "run the same command again"
+            )
         if state is None:
             return
         self.losses = list(state.tensors.pop("losses").to(self.job.compute.device))
@@ -299,12 +305,6 @@ def _rows(batch: Batch, first: int, last: int) -> Batch:
         name: tensor[:, first:last] if name == "teacher_spans" else tensor[first:last]
         for name, tensor in batch.items()
     }
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # Torch has a class of its own for GPUs alone; on a CPU the words depend on the system.
-    words = ("can't allocate memory", "not enough memory")
-    return isinstance(error, torch.OutOfMemoryError) or any(text in str(error) for text in words)
 
 
 def fit(

@@ -64,8 +64,9 @@ def distillation_loss(logits: Logits, teacher: Logits, temperature: float) -> to
 def _divergence(logits: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     log_student = functional.log_softmax(logits / temperature, -1)
     log_teacher = functional.log_softmax(teacher / temperature, -1)
-    # Where the teacher has no mass (padding) the term is 0 x (inf - inf): take it as 0.
-    terms = log_teacher.exp() * (log_teacher - log_student).nan_to_num(0.0, 0.0, 0.0)
+    # Where the teacher has no mass (padding) the term is 0 x (inf - inf): take it as 0. Only there: a
+    # student whose logits are no numbers must not pass for one that is right.
+    terms = log_teacher.exp() * (log_teacher - log_student).masked_fill(log_teacher.isneginf(), 0.0)
     return temperature**2 * terms.sum(-1).mean()
 
 

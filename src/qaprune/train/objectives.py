@@ -120,7 +120,10 @@ class Finetune(Objective):
         )
         super().__init__(model, [optimizer])
         self._loss_of, self._autocast = training_loss(settings), autocast
-        self._call = model if compile_mode == "off" else torch.compile(model, mode=compile_mode)
+        # One graph for all shapes: made for shapes as they come, a training that goes on from a checkpoint
+        # would meet them in another order and have other graphs, whose last bits differ.
+        compiled = compile_mode != "off"
+        self._call = torch.compile(model, mode=compile_mode, dynamic=True) if compiled else model
 
     def loss(self, batch: Batch) -> torch.Tensor:
         with self._autocast():

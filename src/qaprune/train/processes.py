@@ -51,6 +51,14 @@ class Processes:
         for tensor, part in zip(tensors, parts, strict=True):
             tensor.copy_(part.view_as(tensor))
 
+    def agree(self, number: int) -> bool:
+        """Whether all processes name the same number."""
+        if self.count == 1:
+            return True
+        from accelerate.utils import gather_object
+
+        return len(set(gather_object([number]))) == 1
+
 
 ALONE = Processes()
 
