@@ -30,4 +30,4 @@ rule all:
 
 rule teachers:
     input:
-        [f"{OUT}/teacher/{run.id}/stage.json" for run in PLAN.all_runs],
+        [f"{OUT}/teacher/{run.id}/stage.json" for run in PLAN.all_runs if PLAN.trained(run) == run],

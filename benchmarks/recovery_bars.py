@@ -1,6 +1,6 @@
 """Whether a run of config/recovery.yaml meets its bars, by the rules that keep numbers fair.
 
-    python -m benchmarks.recovery_bars RESULTS [--run RUN] [--budget x2.0] [--loss 1.5] [--margin 10]
+    python -m benchmarks.recovery_bars RESULTS [--run RUN ...] [--budget x2.0] [--loss 1.5] [--margin 10]
 
 - The teacher is `--margin` F1 above `no-answer`.
 - The best method at the budget, chosen on the train hold-out among the recovered rows of criteria that look
@@ -9,6 +9,7 @@
   each with the same recovery, by more than the interval of the difference (paragraphs resampled).
 - On the average over the points that have both, distilled is at least retrained, retrained at least pruned.
 
+Several runs are the seeds of one pair: bars are of the means, over the rows that all of them have.
 A line a bar. Exit code 3: one was missed or could not be read. No interval has training noise.
 """
 
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,58 +35,71 @@ Line = tuple[str, bool | None]
 """What was found, and whether the bar holds; None: this run does not tell."""
 
 
-def best_teacher(rows: dict[str, Any]) -> str:
-    """The better of teacher and teacher+ on the hold-out."""
-    found = [name for name in ("teacher", "teacher+") if name in rows]
-    return max(found, key=lambda name: rows[name]["holdout_f1"])
+def mean(runs: list[Run], key: str, column: str = "f1") -> float:
+    """Of a row over the runs."""
+    return float(np.mean([run.variants[key][column] for run in runs]))
 
 
-def recovered(run: Run, budget: str, kind: str) -> dict[str, str]:
+def best_of(runs: list[Run], keys: Iterable[str]) -> str:
+    """The row with the highest hold-out F1, on the mean over the runs."""
+    return max(keys, key=lambda key: mean(runs, key, "holdout_f1"))
+
+
+def shared(runs: list[Run]) -> list[str]:
+    """Keys of the rows that all runs have."""
+    return [key for key in runs[0].variants if all(key in run.variants for run in runs)]
+
+
+def recovered(runs: list[Run], budget: str, kind: str) -> dict[str, str]:
     """criterion -> key of the row of that budget and variant; the first mask of several."""
+    rows = {key: runs[0].variants[key] for key in shared(runs)}
     return {
         scores["criterion"]: key
-        for key, scores in run.variants.items()
+        for key, scores in rows.items()
         if (scores.get("budget"), scores.get("variant")) == (budget, kind) and not scores.get("draw")
     }
 
 
-def bars(run: Run, budget: str, loss: float, margin: float) -> Iterator[Line]:
-    """All bars of one run."""
-    rows = run.variants
-    above = rows["teacher"]["f1"] - rows["no-answer"]["f1"]
+def bars(runs: list[Run], budget: str, loss: float, margin: float) -> Iterator[Line]:
+    """All bars of one run, or of the means of several seeds."""
+    above = mean(runs, "teacher") - mean(runs, "no-answer")
     yield f"teacher {above:+.1f} F1 to no-answer (bar {margin:g})", above >= margin
-    found = recovered(run, budget, "distilled")
+    found = recovered(runs, budget, "distilled")
     methods = {name: key for name, key in found.items() if base_name(name) not in BLIND}
     if not methods:
         yield f"no distilled row at {budget} of a criterion that looks at the task", None
         return
-    samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums), strict=True))
-    best = max(methods.values(), key=lambda key: rows[key]["holdout_f1"])
-    reference = best_teacher(rows)
-    lost = rows[reference]["f1"] - rows[best]["f1"]
+    # Seeds share dev and so the paragraphs of each resample: differences stay paired within them.
+    samples = [dict(zip(run.sums.variants, bootstrap_f1(run.sums), strict=True)) for run in runs]
+    best = best_of(runs, methods.values())
+    reference = best_of(runs, (name for name in ("teacher", "teacher+") if name in shared(runs)))
+    lost = mean(runs, reference) - mean(runs, best)
     yield f"{best}, best on the hold-out: {lost:.1f} F1 lost to {reference} (bar {loss:g})", lost <= loss
     for rival in RIVALS:
         if rival not in found:
             yield f"{rival}: no distilled row at {budget}", None
             continue
-        low, high = percentile_interval(samples[best] - samples[found[rival]])
-        lead = rows[best]["f1"] - rows[found[rival]]["f1"]
+        low, high = percentile_interval(
+            np.mean([found_f1[best] - found_f1[found[rival]] for found_f1 in samples], axis=0)
+        )
+        lead = mean(runs, best) - mean(runs, found[rival])
         yield f"{lead:+.1f} F1 [{low:+.1f}, {high:+.1f}] to {rival}", low > 0
-    yield from steps(run)
+    yield from steps(runs)
 
 
-def steps(run: Run) -> Iterator[Line]:
+def steps(runs: list[Run]) -> Iterator[Line]:
     """Mean gains of retraining over pruning, and of distillation over retraining."""
     by_point: dict[tuple[Any, Any], dict[str, float]] = {}
-    for scores in run.variants.values():
+    for key in shared(runs):
+        scores = runs[0].variants[key]
         if scores.get("criterion") and not scores.get("draw"):
             point = by_point.setdefault((scores["criterion"], scores["budget"]), {})
-            point[scores["variant"]] = scores["f1"]
+            point[scores["variant"]] = mean(runs, key)
     for after, before in (("distilled", "retrained"), ("retrained", "pruned")):
         gains = [row[after] - row[before] for row in by_point.values() if {after, before} <= row.keys()]
         if gains:
-            mean = float(np.mean(gains))
-            yield f"{after} {mean:+.1f} F1 to {before}, mean of {len(gains)} point(s)", mean >= 0
+            gain = float(np.mean(gains))
+            yield f"{after} {gain:+.1f} F1 to {before}, mean of {len(gains)} point(s)", gain >= 0
         else:
             yield f"no point is both {before} and {after}", None
 
@@ -94,17 +108,17 @@ def main(argv: list[str] | None = None) -> int:
     """Print a line a bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
-    parser.add_argument("--run", default="minilm-squad2-s13")
+    parser.add_argument("--run", nargs="+", default=["minilm-squad2-s13"])
     parser.add_argument("--budget", default="x2.0")
     parser.add_argument("--loss", type=float, default=1.5)
     parser.add_argument("--margin", type=float, default=10.0)
     args = parser.parse_args(argv)
     try:
-        run = read_run(args.results / "evaluate" / args.run, None)
+        runs = [read_run(args.results / "evaluate" / run, None) for run in args.run]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    lines = list(bars(run, args.budget, args.loss, args.margin))
+    lines = list(bars(runs, args.budget, args.loss, args.margin))
     for text, held in lines:
         print(f"{'not measured' if held is None else 'holds' if held else 'MISSED':<12} {text}")
     return 0 if all(held for _, held in lines) else 3

@@ -234,8 +234,12 @@ class Plan:
     @property
     def training_threads(self) -> int:
         """Cores that a job which trains takes."""
-        compute = self.config["compute"]
-        return compute["threads"] * compute.get("processes", 1)
+        return self.config["compute"]["threads"] * self.training_gpus
+
+    @property
+    def training_gpus(self) -> int:
+        """GPUs that a job which trains takes, where there are any: one a process."""
+        return self.config["compute"].get("processes", 1)
 
     def full_dev(self, run: Run) -> list[str]:
         """Keys of the variants that are scored on all of dev beside the sample."""

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -188,3 +189,34 @@ def test_only_answerable_questions_are_left(tmp_path):
     kept = json.loads(stock_trainer.answerable_part(source, tmp_path / "out.json").read_text())
     assert [question["id"] for question in kept["data"][0]["paragraphs"][0]["qas"]] == ["a"]
     assert len(json.loads(source.read_text())["data"][0]["paragraphs"][0]["qas"]) == 2
+
+
+def test_the_bound_of_the_loss_is_students():
+    assert stock_trainer.upper_bound([1.0, 2.0, 3.0]) == pytest.approx(2 + 2.91999 / 3**0.5, abs=1e-4)
+    assert stock_trainer.upper_bound([1.0, 1.0]) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "stock", "code"),
+    [
+        (10.0, [60.0, 60.5, 59.5], 0),
+        (10.0, [61.0, 60.0, 62.0], 3),  # a loss of 1 on average is not shown to be under 1
+        (30.0, [60.0, 60.5, 59.5], 3),  # too slow
+    ],
+)
+def test_the_comparison_with_the_recipe_fails_where_a_bar_is_missed(
+    seconds, stock, code, monkeypatch, capsys
+):
+    scores = iter([f1 for theirs in stock for f1 in (60.0, theirs)])
+    ready = SimpleNamespace(features=SimpleNamespace(questions=100, windows=100))
+    cpu = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    monkeypatch.setattr("qaprune.train.compute.start", lambda settings, seed: cpu)
+    monkeypatch.setattr(stock_trainer, "prepare", lambda *_: ready)
+    monkeypatch.setattr(stock_trainer, "train_ours", lambda *_: (seconds, None))
+    monkeypatch.setattr(stock_trainer, "train_stock", lambda *words: (0.2 if words[4] else 0.5, None))
+    monkeypatch.setattr(stock_trainer, "f1_of", lambda *_: next(scores))
+    words = [word for name in ("model", "train", "dev") for word in (f"--{name}", "x")]
+    assert stock_trainer.main(words) == code
+    lines = capsys.readouterr().out.splitlines()
+    assert f"its defaults       2.0, ours {50 / seconds:.2f} times (bar 4.0)" in lines
+    assert lines[-1].startswith(f"our loss {sum(stock) / 3 - 60:+.2f}, at most")

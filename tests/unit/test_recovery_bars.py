@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks import recovery_bars
+from qaprune.report.collect import read_run
 from tests.unit.report_data import write_evaluate
 
 
@@ -49,3 +51,18 @@ def test_a_rival_is_never_the_best_method(results, capsys, monkeypatch):
 def test_a_folder_without_scores_is_one_line(tmp_path, capsys):
     assert recovery_bars.main([str(tmp_path)]) == 1
     assert "error:" in capsys.readouterr().err
+
+
+def test_several_seeds_are_judged_by_their_means(results, capsys):
+    write_evaluate(results, "bert", "squad2", 14, questions=1200)
+    both = ("--run", "bert-squad2-s13", "bert-squad2-s14")
+    _, lines = run(results, capsys, *both)
+    runs = [read_run(results / "evaluate" / name, None) for name in both[1:]]
+    above = sum(run.variants["teacher"]["f1"] - run.variants["no-answer"]["f1"] for run in runs) / 2
+    assert lines[0] == f"holds        teacher {above:+.1f} F1 to no-answer (bar 10)"
+    spans = []
+    for which in (both[1:2], both[2:], both[1:]):
+        _, lines = run(results, capsys, "--run", *which)
+        low, high = re.search(r"\[(.+), (.+)\] to random", "\n".join(lines)).groups()
+        spans.append(float(high) - float(low))
+    assert spans[2] < max(spans[:2]), "the mean of two is known better"

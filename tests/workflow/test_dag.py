@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from functools import reduce
@@ -111,6 +113,59 @@ def jobs_of_dry_run(text: str) -> list[tuple[str, list[str]]]:
         if rule:
             found.append((rule[1], inputs[1].split(", ") if inputs else []))
     return found
+
+
+def test_one_row_alone_trains_nothing_else():
+    """And the teachers by their own target train nothing after them."""
+    row = "results/embedded/recover/bert-squad2-s13/l0-h50-f50/distilled/stage.json"
+    for targets, trained in (
+        ([row], ["teacher", "gate", "prune", "recover"]),
+        (["teachers"], ["teacher"] * 4),
+    ):
+        done = snakemake(*targets, "-n", "--forceall", "--quiet", "reason")
+        rules = [rule for rule, _ in jobs_of_dry_run(done.stdout)]
+        before = ("corpus", "data", "encoder", "features", "teachers")
+        assert [rule for rule in rules if rule not in before] == trained, done.stderr
+
+
+def test_an_overlay_of_one_criterion_scores_and_times_its_row_alone(tmp_path):
+    one = {"seeds": [13], "pairs": ["bert-squad2"], "budgets": ["h50-f50"], "recovery": ["distilled"]}
+    config = edited(
+        tmp_path, name="embedded", criteria={"gain": read_yaml(DEFAULT)["criteria"]["gain"] | one}
+    )
+    target = "results/embedded/evaluate/bert-squad2-s13/stage.json"
+    done = snakemake(target, "-n", "--forceall", "--quiet", "reason", "--configfile", config)
+    read = [inputs for rule, inputs in jobs_of_dry_run(done.stdout) if rule == "evaluate"]
+    rows = {path.split("bert-squad2-s13/")[1] for path in read[0] if re.search("/(recover|prune)/", path)}
+    assert {row.rpartition("/")[0] for row in rows} == {
+        "teacher+",
+        "gain-h50-f50",
+        "gain-h50-f50/distilled",
+    }
+
+
+REFERENCES = sorted((ROOT / "results" / "reference").glob("*/rows.json"))
+
+
+@pytest.mark.parametrize("table", REFERENCES, ids=lambda path: path.parent.name)
+def test_the_commands_of_reference_rows_ask_for_what_their_configs_still_have(table):
+    found: dict[str, set[str]] = {}
+    for row in json.loads(table.read_text())["rows"]:
+        words = shlex.split(row["command"])
+        found.setdefault(words[words.index("--configfile") + 1], set()).add(words[1])
+    for config, targets in found.items():
+        done = snakemake("-n", "--quiet", "all", "--configfile", config, "--", *sorted(targets))
+        assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_teachers_of_data_sets_that_only_score_are_none(tmp_path):
+    data = read_yaml(DEFAULT)["datasets"]
+    data["news"] = data["squad2"] | {"checkpoints_of": "squad2", "train_questions": 10}
+    done = snakemake(
+        "teachers", "-n", "--forceall", "--quiet", "reason", "--configfile", edited(tmp_path, datasets=data)
+    )
+    assert "teacher/bert-squad2-s13" in done.stdout, done.stderr
+    assert "bert-news" not in done.stdout
 
 
 def test_what_is_read_of_the_teacher_is_kept_until_then(tmp_path):

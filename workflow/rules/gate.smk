@@ -13,7 +13,7 @@ rule gate:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=1,
+        gpu=PLAN.training_gpus,
     params:
         launch=LAUNCH,
         spec=spec("gate"),

@@ -15,7 +15,7 @@ rule teacher:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=1,
+        gpu=PLAN.training_gpus,
     params:
         launch=LAUNCH,
         spec=spec("teacher"),
