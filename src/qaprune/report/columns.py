@@ -35,7 +35,11 @@ COLUMNS = tuple(
         ),
         ("f1", "points", "F1 on dev at the threshold chosen on the train hold-out; NQ: short-answer F1"),
         ("f1_low", "points", "lower end of its 95 % interval (paragraphs or documents resampled)"),
-        ("f1_high", "points", "upper end of that interval; training noise is not in it"),
+        (
+            "f1_high",
+            "points",
+            "upper end of that interval; noise of training and threshold is not in it",
+        ),
         ("holdout_f1", "points", "the same figure on the train hold-out; choices read this one"),
         ("f1_best", "points", "F1 on dev at the threshold best on dev; never used for deltas or choices"),
         ("em", "points", "exact match on dev"),

@@ -28,9 +28,9 @@ ESCAPES = {
     **{letter: f"\\{letter}" for letter in "&%$#_{}"},
 }
 CAPTION = (
-    "F1 at the hold-out's threshold, intervals from resampled paragraphs (documents), training noise not "
-    "in them; speedup against the teacher, intervals from resampled rounds. A delta whose interval holds 0 "
-    "shows no difference."
+    "F1 at the hold-out's threshold, intervals from resampled paragraphs (documents), noise of training "
+    "and threshold not in them; speedup against the teacher, intervals from resampled rounds. A delta "
+    "whose interval holds 0 shows no difference."
 )
 SEEDS_CAPTION = (
     "sd: standard deviation between the seeds. The sampling of questions and rounds is not in it; each "

@@ -40,9 +40,9 @@ SPEED_NOTES = (
     "published: McCarley et al., bert-large, hardware not stated. ms: median of one batch."
 )
 NOTES = (
-    "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); it does "
-    "not contain training noise. delta: against the reference named above; one whose interval holds 0 "
-    "shows none. loss/margin: that loss as a "
+    "F1 at the hold-out's threshold, with the interval from resampled paragraphs (documents); noise of "
+    "training and of the threshold is not in it. delta: against the reference named above; one whose "
+    "interval holds 0 shows none. loss/margin: that loss as a "
     "share of the reference's margin over no-answer. speedup: median of the rounds' paired ratios "
     "teacher / variant, with the interval from resampled rounds. ms: median of one batch."
 )

@@ -117,7 +117,8 @@ def _measured(row: Mapping[str, str] | None) -> str:
     return f"""{table}
 
 Intervals are 95 % bootstrap intervals, of F1 over dev's paragraphs and of the speedup over timing rounds;
-training noise is not in them (seed {row["seed"]}). Speed does not carry over to another machine.
+noise of training and threshold is not in them (seed {row["seed"]}). Speed does not carry over to another
+machine.
 """
 
 

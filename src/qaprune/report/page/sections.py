@@ -53,9 +53,9 @@ def reading(rows: list[Row]) -> str:
         return "Bars are 95 % bootstrap intervals over resampled rounds. Nothing was trained."
     count = len({row["seed"] for row in rows})
     noise = (
-        "One seed: training noise is in none of them."
+        "One seed: noise of training and threshold is in none of them."
         if count == 1
-        else (f"Each is that of one of {count} seeds; training noise is in none of them.")
+        else f"Each is that of one of {count} seeds; noise of training and threshold is in none of them."
     )
     return (
         "Bars are 95 % bootstrap intervals: of F1 over resampled paragraphs or documents, of speedup over "
