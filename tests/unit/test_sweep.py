@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 from benchmarks import sweep
+from qaprune.config import ROOT, load_config
+from qaprune.gate.registry import base_name
 
 
 def write(folder, name: str, lr: float, f1: float, gate: dict) -> None:
@@ -45,3 +48,13 @@ def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
 def test_a_folder_without_rows_is_one_line(tmp_path, capsys):
     assert sweep.main([str(tmp_path)]) == 1
     assert "no recovered rows of run 'minilm-squad2-s13'" in capsys.readouterr().err
+
+
+def test_the_projects_sweep_gives_each_criterion_as_many_trials_and_as_much_data():
+    config = load_config([ROOT / "config" / "sweep.yaml"])
+    counts = Counter(base_name(name) for name in config["criteria"])
+    assert len(counts) == 5
+    assert set(counts.values()) == {4}
+    assert config["recovery"]["include_gate"], "what a gate reads comes out of its trial's recovery"
+    changed = {key for own in config["criteria"].values() for key in own.get("recovery_changes", {})}
+    assert changed <= {"lr", "temperature"}, "no trial trains longer or on other batches"
