@@ -190,3 +190,19 @@ def test_the_model_code_needs_transformers_alone():
     assert "import qaprune" not in code
     assert "from qaprune" not in code
     compile(code, MODULE, "exec")
+
+
+def test_the_card_of_local_files_names_no_folder_of_theirs(variant, tmp_path):
+    write_table(variant)
+    results = variant.parents[3]
+    record = {
+        "stage": "report",
+        "spec": {"name": "tiny", "data_root": str(tmp_path / "mine")},
+        "inputs": {},
+    }
+    (results / "stage.json").write_text(json.dumps(record))
+    assert main(["publish", str(variant), str(tmp_path / "out")]) == 0
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "--configfile CONFIG --config data_root=FOLDER\n" in card
+    assert "`FOLDER`: where data and encoder lie." in card
+    assert str(tmp_path) not in card

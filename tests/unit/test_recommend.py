@@ -365,3 +365,13 @@ def test_committed_tables_can_be_asked(capsys):
     folder = ROOT / "results" / "reference" / "small-cpu"
     assert main(["recommend", str(folder), "--dataset", "squad2", "--max-f1-drop", "99"]) == 0
     assert "--configfile CONFIG" in capsys.readouterr().out
+
+
+def test_a_run_of_local_files_is_made_again_from_them(results: Path, capsys):
+    record = {"stage": "report", "spec": {"name": "small", "data_root": "/data of mine"}, "inputs": {}}
+    (results / "stage.json").write_text(json.dumps(record))
+    words = ["recommend", str(results), "--dataset", "squad2", "--max-f1-drop", "1", "--json"]
+    assert main(words) == 0
+    (answer,) = json.loads(capsys.readouterr().out)["answers"]
+    command = answer["recommended"]["seeds"][0]["command"]
+    assert command.endswith("--configfile config/small.yaml --config data_root='/data of mine'")

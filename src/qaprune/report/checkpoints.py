@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import shlex
 from pathlib import Path
 
 from qaprune.config import ROOT, read_yaml
 from qaprune.errors import InputError
 from qaprune.stage import digest, read_stage
 
-CONFIG, NAME = "CONFIG", "NAME"
-"""Stand for a config that is not one of this checkout (an overlay of the user's own), and for its name."""
+CONFIG, NAME, FOLDER = "CONFIG", "NAME", "FOLDER"
+"""Stand for a config that is not one of this checkout (an overlay of the user's own), for its name, and for
+the `data_root` of whoever runs the command."""
 
 
 def run_id(model: object, dataset: object, seed: object) -> str:
@@ -55,3 +57,18 @@ def config_of(name: str) -> str:
     """The config of that name in this checkout; CONFIG where it has none."""
     path = f"config/{name}.yaml"
     return path if (ROOT / path).is_file() else CONFIG
+
+
+def command_for(target: str, name: str, data_root: str | None = None, options: str = "") -> str:
+    """What makes `target`, a file of the run of config `name`; `data_root` where its sources lay in one."""
+    words = (
+        f"snakemake {shlex.quote(target)}{options} --cores all --configfile {shlex.quote(config_of(name))}"
+    )
+    return words + (f" --config data_root={shlex.quote(data_root)}" if data_root else "")
+
+
+def data_root_of(results: Path) -> str | None:
+    """The `data_root` of a run, as its report recorded it."""
+    with contextlib.suppress(InputError, KeyError, AttributeError):
+        return read_stage(results)["spec"].get("data_root")
+    return None

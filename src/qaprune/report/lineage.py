@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError
+from qaprune.report.checkpoints import FOLDER
 from qaprune.report.columns import SCHEMA_VERSION, Row
-from qaprune.report.provenance import ROOT_NAME, Provenance
+from qaprune.report.provenance import Provenance
 from qaprune.report.rows import name_of
 from qaprune.stage import digest, read_stage
 
@@ -35,7 +36,7 @@ def rows_json(results: Path, rows: list[Row], origin: Provenance, data_root: str
         for folder in used
     ]
     if data_root:
-        stages = [line.replace(f"{json.dumps(data_root)[:-1]}/", f'"{ROOT_NAME}/') for line in stages]
+        stages = [line.replace(f"{json.dumps(data_root)[:-1]}/", f'"{FOLDER}/') for line in stages]
     return (
         f'{{"schema_version": {SCHEMA_VERSION},\n"rows": [\n'
         + ",\n".join(body)

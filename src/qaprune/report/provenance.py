@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from qaprune.errors import InputError
-from qaprune.report.checkpoints import config_of, trained_run
+from qaprune.report.checkpoints import FOLDER, command_for, trained_run
 from qaprune.report.collect import Run
 from qaprune.report.columns import Row
 from qaprune.report.rows import BLIND, name_of
 from qaprune.stage import digest, read_stage
-
-ROOT_NAME = "FOLDER"
-"""How tables and commands call the folder `data_root`, which is another one on each machine."""
 
 
 class Origin(NamedTuple):
@@ -80,11 +76,8 @@ def _origin(results: Path, name: str, row: Row, run: Run, rooted: bool) -> Origi
     trained = run.sums is not None
     made_by = trained_run(results, run.model, run.dataset, run.seed) if trained else run.name
     folder = stage_folder(row, run.name, made_by, trained)
-    target = shlex.quote(f"results/{name}/{folder}/stage.json")
-    config = shlex.quote(config_of(name))
-    command = f"snakemake {target} --force --cores all --configfile {config}"
-    if rooted:
-        command += f" --config data_root={ROOT_NAME}"
+    target = f"results/{name}/{folder}/stage.json"
+    command = command_for(target, name, FOLDER if rooted else None, " --force")
     return Origin(run.name, folder, *_recorded(results / folder), command)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shlex
 import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -164,14 +163,13 @@ def checkpoint(measured: Measured) -> tuple[str | None, str]:
     them: asked for by name, Snakemake keeps what the config's `keep` would remove."""
     from qaprune.models.encoder import WEIGHTS
     from qaprune.plan import checkpoint_folder
-    from qaprune.report.checkpoints import config_name, config_of, trained_run
+    from qaprune.report.checkpoints import command_for, config_name, data_root_of, trained_run
 
     row, results = measured.row, measured.results
     run = trained_run(results, row["model"], str(row["dataset"]), row["seed"])
     inside = checkpoint_folder(run, f"{row['criterion']}-{row['budget']}", str(row["variant"]))
     name = config_name(results)
-    target = shlex.quote(f"results/{name}/{inside}/{WEIGHTS}")
-    command = f"snakemake {target} --cores all --configfile {shlex.quote(config_of(name))}"
+    command = command_for(f"results/{name}/{inside}/{WEIGHTS}", name, data_root_of(results))
     return (str(results / inside) if (results / inside / WEIGHTS).exists() else None), command
 
 

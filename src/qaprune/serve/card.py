@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from qaprune.report.checkpoints import CONFIG, config_of
+from qaprune.report.checkpoints import CONFIG, FOLDER
 
 HUB_DATASETS = {"squad2": "rajpurkar/squad_v2", "nq": "google-research-datasets/natural_questions"}
 
@@ -18,7 +17,7 @@ def model_card(
     facts: Mapping[str, Any],
     stage: Mapping[str, Any],
     row: Mapping[str, str] | None,
-    target: str | None,
+    command: str | None,
 ) -> str:
     """Markdown with the hub's front matter.
 
@@ -33,7 +32,7 @@ def model_card(
         _what(config, facts),
         "## Measured\n\n" + _measured(row),
         "## Use\n\n" + _use(config),
-        "## Make it again\n\n" + _again(stage, target),
+        "## Make it again\n\n" + _again(stage, command),
     ]
     return "\n".join(sections)
 
@@ -150,13 +149,16 @@ windows; of a model with answer types, in the span's own window) exceeds the bes
 """
 
 
-def _again(stage: Mapping[str, Any], target: str | None) -> str:
+def _again(stage: Mapping[str, Any], command: str | None) -> str:
     packages = ", ".join(
         f"{name} {version}" for name, version in sorted((stage.get("packages") or {}).items())
     )
-    config = config_of(target.split("/")[1]) if target else CONFIG
-    command = f"snakemake {shlex.quote(target or 'TARGET')} --cores all --configfile {shlex.quote(config)}"
-    own = f"`{CONFIG}`: the files that the run was configured by. " if config == CONFIG else ""
+    command = command or f"snakemake TARGET --cores all --configfile {CONFIG}"
+    meant = {
+        f"--configfile {CONFIG}": f"`{CONFIG}`: the files that the run was configured by. ",
+        f"data_root={FOLDER}": f"`{FOLDER}`: where data and encoder lie. ",
+    }
+    own = "".join(text for words, text in meant.items() if words in command)
     return (
         f"```bash\n{command}\n```\n\n{own}"
         f"qaprune commit {stage.get('git_commit') or 'unknown'}; {packages}. "

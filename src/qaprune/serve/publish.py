@@ -15,7 +15,7 @@ from qaprune.data.stages import copy_tokenizer
 from qaprune.errors import InputError
 from qaprune.models.checkpoint import read_variant
 from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_span_head
-from qaprune.report.checkpoints import config_name
+from qaprune.report.checkpoints import FOLDER, command_for, config_name, data_root_of
 from qaprune.serve.card import model_card
 from qaprune.serve.folder import new_folder
 from qaprune.stage import read_stage
@@ -70,7 +70,7 @@ def publish(variant: Path, out: Path) -> None:
             }
             (scratch / f"{MODULE}.py").write_text(model_code(), encoding="utf-8")
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        card = model_card(config, facts, stage, row, _target(variant))
+        card = model_card(config, facts, stage, row, _command(variant))
         (scratch / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -115,10 +115,10 @@ def find_row(variant: Path, run: dict[str, Any], facts: dict[str, Any]) -> dict[
     return None
 
 
-def _target(variant: Path) -> str | None:
-    """The weights as snakemake is asked for them, relative to the checkout: asked for by name they stay."""
+def _command(variant: Path) -> str | None:
+    """What makes the weights, relative to the checkout: asked for by name they stay."""
     results = results_of(variant)
     if results is None:
         return None
-    inside = variant.resolve().relative_to(results)
-    return f"results/{config_name(results)}/{inside.as_posix()}/{WEIGHTS}"
+    name, inside = config_name(results), variant.resolve().relative_to(results).as_posix()
+    return command_for(f"results/{name}/{inside}/{WEIGHTS}", name, data_root_of(results) and FOLDER)
