@@ -77,13 +77,14 @@ def bars(runs: list[Run], budget: str, loss: float, margin: float) -> Iterator[L
     lost = mean(runs, reference) - mean(runs, best)
     yield f"{best}, best on the hold-out: {lost:.1f} F1 lost to {reference} (bar {loss:g})", lost <= loss
     for rival in RIVALS:
-        if rival not in found:
+        # Under its own name, or where it has another one at this budget (`l0@ends`) the best of those.
+        own = [key for name, key in found.items() if base_name(name) == rival]
+        if not own:
             yield f"{rival}: no distilled row at {budget}", None
             continue
-        low, high = percentile_interval(
-            np.mean([found_f1[best] - found_f1[found[rival]] for found_f1 in samples], axis=0)
-        )
-        lead = mean(runs, best) - mean(runs, found[rival])
+        key = found.get(rival) or best_of(runs, own)
+        low, high = percentile_interval(np.mean([f1[best] - f1[key] for f1 in samples], axis=0))
+        lead = mean(runs, best) - mean(runs, key)
         yield f"{lead:+.1f} F1 [{low:+.1f}, {high:+.1f}] to {rival}", low > 0
     yield from steps(runs)
 

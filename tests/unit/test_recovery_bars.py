@@ -66,3 +66,10 @@ def test_several_seeds_are_judged_by_their_means(results, capsys):
         low, high = re.search(r"\[(.+), (.+)\] to random", "\n".join(lines)).groups()
         spans.append(float(high) - float(low))
     assert spans[2] < max(spans[:2]), "the mean of two is known better"
+
+
+def test_a_rival_that_has_another_name_at_a_budget_is_found(tmp_path, capsys):
+    shares = {("l0@ends", "h50-f50"): (0.5, 0.9, 0.9, 2), ("random@ends", "h50-f50"): (0.5, 0.5, 0.6, 2)}
+    write_evaluate(tmp_path, "bert", "squad2", questions=400, shares=shares)
+    _, lines = run(tmp_path, capsys)
+    assert any(line.startswith(("holds", "MISSED")) and line.endswith("to random") for line in lines), lines
