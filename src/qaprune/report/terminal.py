@@ -128,8 +128,11 @@ def _seeds_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> Re
 
 
 def _folded(name: str) -> str:
-    """On two lines where it is long."""
-    return name if len(name) <= NAME_WIDTH else name.replace("/", "\n  /")
+    """On two lines where it is long: the kind on the second, with the budget if that is too long still."""
+    if len(name) <= NAME_WIDTH:
+        return name
+    at = "/" if len(name.partition("/")[0]) <= NAME_WIDTH else "-"
+    return name.replace(at, f"\n  {at}", 1)
 
 
 def _table(
