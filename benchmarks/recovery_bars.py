@@ -10,8 +10,8 @@
 - On the average over the points that have both, distilled is at least retrained, retrained at least pruned.
 
 Several runs are the seeds of one pair: bars are of the means, over the rows that all of them have.
-A line a bar. Exit code 3: one was missed or could not be read. No
-interval has the noise of training or threshold.
+A line a bar. Exit code 3: one was missed or could not be read. Noise of training and threshold is in no
+interval.
 """
 
 from __future__ import annotations
