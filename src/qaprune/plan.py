@@ -226,19 +226,18 @@ class Plan:
     @property
     def launcher(self) -> str:
         """What starts a stage that trains."""
-        processes = self.config["compute"].get("processes", 1)
-        if processes == 1:
+        if self.training_processes == 1:
             return "qaprune"
-        return f"torchrun --standalone --nproc_per_node {processes} --no-python qaprune"
+        return f"torchrun --standalone --nproc_per_node {self.training_processes} --no-python qaprune"
 
     @property
     def training_threads(self) -> int:
         """Cores that a job which trains takes."""
-        return self.config["compute"]["threads"] * self.training_gpus
+        return self.config["compute"]["threads"] * self.training_processes
 
     @property
-    def training_gpus(self) -> int:
-        """GPUs that a job which trains takes, where there are any: one a process."""
+    def training_processes(self) -> int:
+        """Processes of a job which trains; where there are GPUs each takes one."""
         return self.config["compute"].get("processes", 1)
 
     def full_dev(self, run: Run) -> list[str]:

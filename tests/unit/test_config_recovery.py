@@ -86,7 +86,7 @@ def test_several_processes_are_launched_where_training_is(tmp_path):
     plan = plan_of(tmp_path, compute={"processes": 2, "compile": "default", "threads": 3})
     run = plan.runs[0].id
     assert plan.launcher == "torchrun --standalone --nproc_per_node 2 --no-python qaprune"
-    assert (plan.training_threads, plan.training_gpus) == (6, 2)
+    assert (plan.training_threads, plan.training_processes) == (6, 2)
     assert plan.spec("teacher", run=run)["compute"]["processes"] == 2
     assert "processes" not in plan.spec("evaluate", run=run)["compute"]
     gate = plan.spec("gate", run=run, scoring=f"l0-{POINT}")["compute"]

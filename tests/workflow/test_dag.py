@@ -133,15 +133,21 @@ def test_an_overlay_of_one_criterion_scores_and_times_its_row_alone(tmp_path):
     config = edited(
         tmp_path, name="embedded", criteria={"gain": read_yaml(DEFAULT)["criteria"]["gain"] | one}
     )
-    target = "results/embedded/evaluate/bert-squad2-s13/stage.json"
-    done = snakemake(target, "-n", "--forceall", "--quiet", "reason", "--configfile", config)
-    read = [inputs for rule, inputs in jobs_of_dry_run(done.stdout) if rule == "evaluate"]
-    rows = {path.split("bert-squad2-s13/")[1] for path in read[0] if re.search("/(recover|prune)/", path)}
-    assert {row.rpartition("/")[0] for row in rows} == {
-        "teacher+",
-        "gain-h50-f50",
-        "gain-h50-f50/distilled",
+    targets = [f"results/embedded/{stage}/bert-squad2-s13/stage.json" for stage in ("evaluate", "profile")]
+    done = snakemake(*targets, "-n", "--forceall", "--quiet", "reason", "--configfile", config)
+    read = {
+        rule: inputs for rule, inputs in jobs_of_dry_run(done.stdout) if rule in ("evaluate", "profile")
     }
+    assert len(read) == 2, done.stderr
+    for inputs in read.values():
+        rows = {
+            path.split("bert-squad2-s13/")[1] for path in inputs if re.search("/(recover|prune)/", path)
+        }
+        assert {row.rpartition("/")[0] for row in rows} == {
+            "teacher+",
+            "gain-h50-f50",
+            "gain-h50-f50/distilled",
+        }
 
 
 REFERENCES = sorted((ROOT / "results" / "reference").glob("*/rows.json"))

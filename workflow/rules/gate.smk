@@ -13,7 +13,7 @@ rule gate:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpus,
+        gpu=PLAN.training_processes,
     params:
         launch=LAUNCH,
         spec=spec("gate"),

@@ -16,7 +16,7 @@ rule recover:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpus,
+        gpu=PLAN.training_processes,
     params:
         launch=LAUNCH,
         spec=spec("recover"),
@@ -41,7 +41,7 @@ rule teacher_plus:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpus,
+        gpu=PLAN.training_processes,
     params:
         launch=LAUNCH,
         spec=lambda wildcards: spec_json(PLAN.spec("recover", run=wildcards.run, kind="teacher+")),

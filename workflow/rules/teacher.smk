@@ -15,7 +15,7 @@ rule teacher:
         ENVIRONMENT
     threads: PLAN.training_threads
     resources:
-        gpu=PLAN.training_gpus,
+        gpu=PLAN.training_processes,
     params:
         launch=LAUNCH,
         spec=spec("teacher"),

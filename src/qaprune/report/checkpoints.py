@@ -59,12 +59,12 @@ def config_of(name: str) -> str:
     return path if (ROOT / path).is_file() else CONFIG
 
 
-def command_for(target: str, name: str, data_root: str | None = None, options: str = "") -> str:
-    """What makes `target`, a file of the run of config `name`; `data_root` where its sources lay in one."""
-    words = (
-        f"snakemake {shlex.quote(target)}{options} --cores all --configfile {shlex.quote(config_of(name))}"
-    )
-    return words + (f" --config data_root={shlex.quote(data_root)}" if data_root else "")
+def command_for(target: str, name: str, data_root: str | None = None, force: bool = False) -> str:
+    """What makes `target`, a file of the run of config `name`; `data_root` where its sources lay in one,
+    `force` where it is to be made though it is there."""
+    words = ["snakemake", target, *(["--force"] if force else []), "--cores", "all"]
+    words += ["--configfile", config_of(name)]
+    return shlex.join(words) + (f" --config data_root={shlex.quote(data_root)}" if data_root else "")
 
 
 def data_root_of(results: Path) -> str | None:

@@ -77,7 +77,7 @@ def _origin(results: Path, name: str, row: Row, run: Run, rooted: bool) -> Origi
     made_by = trained_run(results, run.model, run.dataset, run.seed) if trained else run.name
     folder = stage_folder(row, run.name, made_by, trained)
     target = f"results/{name}/{folder}/stage.json"
-    command = command_for(target, name, FOLDER if rooted else None, " --force")
+    command = command_for(target, name, FOLDER if rooted else None, force=True)
     return Origin(run.name, folder, *_recorded(results / folder), command)
 
 
