@@ -269,6 +269,22 @@ def test_headers_explain_their_column_and_figures_stand_right(opened: Any):
     assert set(aligned) == {"right"}
 
 
+def test_a_point_is_named_by_what_tells_it_from_others(driver: Any, tmp_path: Path):
+    """Where a criterion has one budget its own name does: others may have the same budget."""
+    shares = {
+        ("l0", "h50-f50"): (0.5, 0.9, 0.9, 2),
+        ("l0", "h25-f25"): (0.7, 0.6, 0.7, 3),
+        ("first_layers", "h50-f50"): (0.4, 0.5, 0.6, 2),
+    }
+    run = write_evaluate(tmp_path, "bert", "squad2", shares=shares)
+    profile = write_profile(tmp_path, run.name, shares=shares)
+    path = tmp_path / "report.html"
+    path.write_text(page_of(build_rows(collect([run], [profile]), 100)), encoding="utf-8")
+    show(driver, path)
+    names = [label.text for label in all_of(driver, ".panel svg .label:not(.quiet)")]
+    assert sorted(names) == ["first layers", "h25-f25", "h50-f50"]
+
+
 def test_the_pointer_shows_the_whole_row(opened: Any):
     from selenium.webdriver.common.action_chains import ActionChains
 

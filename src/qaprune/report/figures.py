@@ -144,7 +144,7 @@ def what_bars_are(rows: list[Row], across: Across = SPEEDUP, pruned: bool = True
     named = ", ".join(str(seed) for seed in seeds)
     if len(seeds) > 1:
         return f"mean of seeds {named}; bars: lowest to highest seed"
-    bars = f"seed {named}; bars: 95 % bootstrap intervals, training noise not in them"
+    bars = f"seed {named}; bars: 95 % bootstrap intervals without noise of training and threshold"
     if pruned and draws_of(rows):
         bars += "; random pruned: mean and range of its masks"
     return bars if across is SPEEDUP else f"{bars}; energy has no interval"

@@ -76,13 +76,17 @@ function spotText({ row, published }) {
   return parts.join(", ");
 }
 
-/** The budget (the criterion where all budgets are one) of each operating point, where there is room. */
+/** The budget (the criterion where it has but one) of each operating point, where there is room. */
 function drawNames(svg, plot, spots, levels) {
-  const several = new Set(spots.map((spot) => spot.row?.budget).filter(Boolean)).size > 1;
+  const budgets = new Map();
+  for (const { row } of spots) {
+    if (row?.budget) budgets.set(row.criterion, (budgets.get(row.criterion) ?? new Set()).add(row.budget));
+  }
   const taken = spots.map((spot) => around(plot.x(spot.x), plot.y(spot), 7));
   taken.push(...levels.map((level) => level.box));
   for (const spot of namedSpots(spots)) {
-    const own = spot.row && (several ? spot.row.budget : spot.row.criterion.replaceAll("_", " "));
+    const one = spot.row && budgets.get(spot.row.criterion).size === 1;
+    const own = spot.row && (one ? spot.row.criterion.replaceAll("_", " ") : spot.row.budget);
     const text = own || spot.published.label.split(",")[0];
     const place = freePlace(plot, plot.x(spot.x), plot.y(spot), 6.2 * text.length, taken);
     if (!place) continue;

@@ -175,7 +175,7 @@ def missing(rows: list[Row], figures: Sequence[Figure]) -> str:
         if untrained(group):
             lines.insert(0, "F1 and all other quality: nothing was trained")
         elif len({row["seed"] for row in group}) == 1:
-            lines.append("training noise: one seed")
+            lines.append("noise of training and threshold: one seed")
         items = "".join(f"<li>{text(line)}</li>" for line in lines)
         parts.append(f"<h3>{text(model)} on {text(dataset)}</h3><ul>{items or '<li>nothing</li>'}</ul>")
     absent = [figure for figure in figures if figure.svg is None]
