@@ -198,6 +198,20 @@ def test_the_bound_of_the_loss_is_students():
     assert stock_trainer.upper_bound([1.0, 1.0]) == 1.0
 
 
+def compare(monkeypatch, stock: list[float], seconds: float, *words: str) -> int:
+    """`stock_trainer.main` where ours has an F1 of 60 and the recipe those of `stock`, one a seed."""
+    scores = iter([f1 for theirs in stock for f1 in (60.0, theirs)])
+    ready = SimpleNamespace(features=SimpleNamespace(questions=100, windows=100))
+    cpu = SimpleNamespace(device=SimpleNamespace(type="cpu"))
+    monkeypatch.setattr("qaprune.train.compute.start", lambda settings, seed: cpu)
+    monkeypatch.setattr(stock_trainer, "prepare", lambda *_: ready)
+    monkeypatch.setattr(stock_trainer, "train_ours", lambda *_: (seconds, None))
+    monkeypatch.setattr(stock_trainer, "train_stock", lambda *words: (0.2 if words[4] else 0.5, None))
+    monkeypatch.setattr(stock_trainer, "f1_of", lambda *_: next(scores))
+    files = [word for name in ("model", "train", "dev") for word in (f"--{name}", "x")]
+    return stock_trainer.main([*files, *words])
+
+
 @pytest.mark.parametrize(
     ("seconds", "stock", "code"),
     [
@@ -209,16 +223,21 @@ def test_the_bound_of_the_loss_is_students():
 def test_the_comparison_with_the_recipe_fails_where_a_bar_is_missed(
     seconds, stock, code, monkeypatch, capsys
 ):
-    scores = iter([f1 for theirs in stock for f1 in (60.0, theirs)])
-    ready = SimpleNamespace(features=SimpleNamespace(questions=100, windows=100))
-    cpu = SimpleNamespace(device=SimpleNamespace(type="cpu"))
-    monkeypatch.setattr("qaprune.train.compute.start", lambda settings, seed: cpu)
-    monkeypatch.setattr(stock_trainer, "prepare", lambda *_: ready)
-    monkeypatch.setattr(stock_trainer, "train_ours", lambda *_: (seconds, None))
-    monkeypatch.setattr(stock_trainer, "train_stock", lambda *words: (0.2 if words[4] else 0.5, None))
-    monkeypatch.setattr(stock_trainer, "f1_of", lambda *_: next(scores))
-    words = [word for name in ("model", "train", "dev") for word in (f"--{name}", "x")]
-    assert stock_trainer.main(words) == code
+    assert compare(monkeypatch, stock, seconds) == code
     lines = capsys.readouterr().out.splitlines()
     assert f"its defaults       2.0, ours {50 / seconds:.2f} times (bar 4.0)" in lines
     assert lines[-1].startswith(f"our loss {sum(stock) / 3 - 60:+.2f}, at most")
+
+
+def test_seeds_that_were_compared_are_not_trained_again(monkeypatch, tmp_path, capsys):
+    words = ["--steps", "0", "--rows", str(tmp_path / "rows.jsonl"), "--seeds"]
+    assert compare(monkeypatch, [60.0], 10.0, *words, "1") == 0
+    assert compare(monkeypatch, [60.5, 59.5], 10.0, *words, "3") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert not [line for line in lines if "times" in line], "no steps, no speed"
+    assert lines[-2:] == [
+        "seed 3: F1 ours 60.00, the recipe's 59.50",
+        f"our loss +0.00, at most {stock_trainer.upper_bound([0, 0.5, -0.5]):+.2f} (bar 1.0)",
+    ]
+    with pytest.raises(StopIteration):  # other arguments, other rows
+        compare(monkeypatch, [], 10.0, *words, "3", "--rate", "1e-4")
