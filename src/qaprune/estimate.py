@@ -17,8 +17,8 @@ from qaprune.errors import InputError
 if TYPE_CHECKING:
     from qaprune.plan import Plan, Point, Run
 
-CPU_FLOPS = 0.25e12
-"""Two cores with bfloat16: measured at 4,420 tokens/s for a 6 x 384 encoder (10.6M layer weights)."""
+CPU_FLOPS = 0.4e12
+"""Two cores with bfloat16: 6,300 tokens/s of a 6 x 384 encoder (10.6M layer weights; docs/training.md)."""
 GPU_FLOPS = 100e12
 """One current data-centre GPU at a third of its bfloat16 peak."""
 JOB_SECONDS = 6
@@ -146,18 +146,28 @@ def run_flops(plan: Plan, run: Run) -> float:
     if run not in plan.runs:
         return total
     total += config["recovery"]["training"]["epochs"] * epoch + check
-    recovery = config["recovery"]["training"]
     for point in plan.points(run):
-        settings = config["criteria"][point.criterion]
-        gate_tokens = settings.get("steps", 0) * settings.get("batch_tokens", 0)
-        gate_tokens += settings.get("windows", 0) * tokens
-        # Joint criteria also need the weights' gradients: half as much again.
-        gate_tokens += 1.5 * plan.joint_share(point) * recovery["epochs"] * train * tokens
+        gate, recovery = point_flops(plan, point, weights, train * tokens, tokens)
         left = share_left(point)
-        total += 4 * weights * gate_tokens + left * check * (point.draws + len(point.recovery))
-        after = recovery["epochs"] * (1 - plan.joint_share(point))
-        total += left * epoch * after * len(point.recovery)
+        total += gate + recovery * len(point.recovery) + left * check * (point.draws + len(point.recovery))
     return total
+
+
+def point_flops(
+    plan: Plan, point: Point, weights: int, epoch_tokens: float, window: int
+) -> tuple[float, float]:
+    """FLOPs of a point's gate, and of each kind of its recovery."""
+    settings = plan.config["criteria"][point.criterion]
+    changed = plan.config["recovery"] | settings.get("recovery_changes", {})
+    epochs = changed.get("epochs", changed["training"]["epochs"])
+    read = settings.get("steps", 0) * settings.get("batch_tokens", 0) + settings.get("windows", 0) * window
+    jointly = plan.joint_share(point) * epochs * epoch_tokens
+    # Joint criteria also need the weights' gradients: half as much again.
+    gate = 4 * weights * (read + 1.5 * jointly)
+    after = epochs * epoch_tokens - jointly - (read if changed.get("include_gate") else 0)
+    # Where hidden states are matched the teacher computes along.
+    teacher = 2 * weights if plan.matches_hidden(point) else 0
+    return gate, max(after, 0) * (6 * weights * share_left(point) + teacher)
 
 
 def timed_tokens(plan: Plan, run: Run) -> float:

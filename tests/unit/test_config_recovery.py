@@ -6,7 +6,7 @@ import pytest
 
 from qaprune.config import DEFAULT, read_yaml
 from qaprune.errors import InputError
-from qaprune.estimate import describe, jobs
+from qaprune.estimate import describe, jobs, point_flops
 from qaprune.plan import make_plan
 from tests.unit.test_config import with_overlay
 
@@ -169,3 +169,22 @@ def test_bad_values_name_key_and_expectation(tmp_path, overlay, message):
     with pytest.raises(InputError) as error:
         plan_of(tmp_path, **overlay)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize("included", [False, True])
+def test_the_estimate_knows_what_differs_in_a_criterion_s_recovery(included, tmp_path):
+    changes = {"plain": {}, "half": {"epochs": 0.1}, "hidden": {"hidden_weight": 0.5}}
+    criteria = {f"gain@{name}": GAIN | {"recovery_changes": own} for name, own in changes.items()}
+    recovery = {"training": {"epochs": 0.2}, "include_gate": included}
+    plan = plan_of(tmp_path, criteria=criteria, recovery=recovery)
+    gate, after = {}, {}
+    for point in plan.points(plan.runs[0]):
+        if point.budget == POINT:
+            name = point.criterion.removeprefix("gain@")
+            gate[name], after[name] = point_flops(plan, point, weights=10, epoch_tokens=1e5, window=100)
+    read = 64 * 100
+    assert set(gate.values()) == {4 * 10 * read}
+    read *= included  # what the gate reads comes out of recovery
+    assert after["plain"] == 6 * 10 / 2 * (2e4 - read)
+    assert after["half"] == 6 * 10 / 2 * (1e4 - read)
+    assert after["hidden"] == after["plain"] + 2 * 10 * (2e4 - read), "the teacher computes along"
