@@ -14,6 +14,7 @@ import yaml
 from packaging.requirements import Requirement
 
 from qaprune.bundle.contents import data_files, source_files
+from qaprune.bundle.pack import extras_of, pack
 from qaprune.bundle.parts import write_parts
 from qaprune.bundle.wheels import Needs, Target, collect, read_pins
 from qaprune.cli import main
@@ -252,6 +253,17 @@ def test_a_config_without_local_copies_is_refused_with_the_key(config, tmp_path)
         return
     with pytest.raises(InputError, match=r"^config: models\.[\w-]+\.source: hub .* --data-root FOLDER"):
         data_files(loaded)
+
+
+def test_criteria_that_stand_twice_are_packed_and_what_they_need(tmp_path):
+    recovery = ROOT / "config" / "recovery.yaml"  # has `l0@ends` and Torch-Pruning's selection
+    with pytest.raises(InputError, match=r"models\.minilm\.source"):  # which comes after the criteria
+        pack([recovery], None, tmp_path / "out", [], TARGET, 10**6, print)
+    extras = extras_of(load_config([recovery]))
+    asked = {need.name for need in Needs.read(ROOT / "pyproject.toml", extras).run}
+    plain = {need.name for need in Needs.read(ROOT / "pyproject.toml", extras_of(load_config([]))).run}
+    assert asked - plain == {"torch-pruning"}
+    assert "torch-pruning" in read_pins(ROOT / "constraints.txt")
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):

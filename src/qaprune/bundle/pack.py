@@ -18,7 +18,7 @@ from qaprune.bundle.parts import Archive, Contents, write_parts
 from qaprune.bundle.wheels import Fetch, Needs, Target, collect, downloader, read_pins
 from qaprune.config import ROOT, load_config
 from qaprune.errors import InputError
-from qaprune.gate.registry import BUILT_IN
+from qaprune.gate.registry import BUILT_IN, base_name, load_criterion
 from qaprune.plan import make_plan
 from qaprune.stage import BUNDLED
 
@@ -42,11 +42,12 @@ def pack(
 
     It is written beside `out` and renamed: one that fails leaves nothing behind, an older one is replaced.
     """
-    pins, needs = read_pins(ROOT / "constraints.txt"), Needs.read(ROOT / "pyproject.toml")
+    pins = read_pins(ROOT / "constraints.txt")
     left_out = frozenset(canonicalize_name(name) for name in without)
     if unknown := sorted(left_out - pins.keys()):
         raise InputError(f"--without: {unknown[0]}: not among the packages of constraints.txt")
     config = _config(configs, data_root)
+    needs = Needs.read(ROOT / "pyproject.toml", extras_of(config))
     try:
         _check_place(out)
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -84,11 +85,16 @@ def _config(configs: Sequence[Path], data_root: str | None) -> dict[str, Any]:
     config = load_config(configs, {"data_root": data_root} if data_root else None)
     make_plan(config)
     for name in config["criteria"]:
-        if name not in BUILT_IN:
+        if base_name(name) not in BUILT_IN:
             raise InputError(
                 f"config: criteria.{name}: comes from a package of its own, which a bundle does not pack"
             )
     return config
+
+
+def extras_of(config: dict[str, Any]) -> list[str]:
+    """Extras of `pyproject.toml` that the config's criteria need."""
+    return ["peers"] if any(load_criterion(name).package for name in config["criteria"]) else []
 
 
 def _check_place(out: Path) -> None:

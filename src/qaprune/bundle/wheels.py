@@ -89,10 +89,13 @@ class Needs:
     build: list[Requirement]
 
     @classmethod
-    def read(cls, pyproject: Path) -> Needs:
-        """Requirements that only hub sources use are not among them."""
+    def read(cls, pyproject: Path, extras: Iterable[str] = ()) -> Needs:
+        """Requirements that only hub sources use are not among them; those of the `extras` are."""
         table = tomllib.loads(pyproject.read_text(encoding="utf-8"))
-        run = [Requirement(text) for text in table["project"]["dependencies"]]
+        named = list(table["project"]["dependencies"])
+        for extra in extras:
+            named += table["project"]["optional-dependencies"][extra]
+        run = [Requirement(text) for text in named]
         return cls(
             [need for need in run if canonicalize_name(need.name) not in HUB_ONLY],
             [Requirement(text) for text in table["build-system"]["requires"]],
