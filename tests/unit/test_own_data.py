@@ -63,7 +63,7 @@ def run(stage: str, plan: Plan, names: dict[str, str], folder: str, *options: st
 
 def test_the_readmes_overlay_is_a_few_lines():
     assert len(OVERLAY.splitlines()) <= 15
-    assert set(yaml.safe_load(OVERLAY)) == {"name", "models", "datasets"}
+    assert set(yaml.safe_load(OVERLAY)) == {"name", "models", "datasets", "recovery"}
 
 
 def test_the_readmes_plan_command_plans_it(own: Path, capsys):
