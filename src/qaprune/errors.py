@@ -24,6 +24,17 @@ def out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in MEMORY_WORDS)
 
 
+def gpu_failure(error: BaseException) -> str | None:
+    """What CUDA says of a failure, in one clause; None for other errors, memory that ran out among them.
+
+    Errors that a kernel's own assertion raised are faults of the code and keep their traceback.
+    """
+    text = " ".join(str(error).split())
+    if out_of_memory(error) or "CUDA error" not in text or "device-side assert" in text:
+        return None
+    return text[:200]
+
+
 class NotComparable(InputError):
     """Figures that were not measured alike, asked for side by side."""
 

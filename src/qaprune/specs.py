@@ -21,7 +21,7 @@ VERSIONS = {
     "prune": 4,
     "recover": 5,
     "evaluate": 3,
-    "profile": 4,
+    "profile": 5,
     "report": 4,
 }
 """Raised when a stage's numbers change: a Python edit alone does not make Snakemake run it again."""
@@ -148,12 +148,17 @@ class Specs:
 
     def _choice(self, run: Run) -> dict[str, Any]:
         """What a mask is chosen by, beside scores and budget."""
-        length = self.config["datasets"][run.dataset]["windows"]["length"]
+        return {"length": self.config["datasets"][run.dataset]["windows"]["length"]} | self._rounded()
+
+    def _rounded(self) -> dict[str, Any]:
+        """`round_to` where the config has it: multiples of heads, units and perhaps hidden dimensions."""
         multiples = self.config.get("prune", {}).get("round_to")
         if not multiples:
-            return {"length": length}
+            return {}
         rounded = [multiples.get("heads", 1), multiples.get("ff", 1)]
-        return {"length": length, "round_to": rounded + [multiples["hidden"]] * ("hidden" in multiples)}
+        rounded += [multiples["hidden"]] * ("hidden" in multiples)
+        # Raised when rounding changes, which is no reason to run a config without it again.
+        return {"round_to": rounded, "rounding": 2}
 
     def latency(self, pair: str) -> dict[str, Any]:
         run = next(run for run in self.plan.runs if run.pair == pair)
@@ -224,6 +229,7 @@ class Specs:
         found = self.plan.run(run)
         dataset = self.config["datasets"][found.dataset]
         points = self.plan.points(found)
+        budgets = [point.budget for point in points]
         return {
             "label": run,
             "seed": found.seed,
@@ -233,7 +239,7 @@ class Specs:
             "cells": self.plan.cells(found),
             "windows": dataset["windows"],
             "max_answer_tokens": dataset.get("max_answer_tokens", MAX_ANSWER_TOKENS),
-            "untrained": {"criterion": points[0].criterion, "budgets": [point.budget for point in points]}
+            "untrained": {"criterion": points[0].criterion, "budgets": budgets} | self._rounded()
             if self.plan.untrained
             else None,
         }

@@ -20,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qaprune.errors import InputError, out_of_memory
+from qaprune.errors import InputError, gpu_failure, out_of_memory
 from qaprune.jsonfile import read_json
 
 COMPUTE: dict[str, Any] = {}
@@ -84,6 +84,8 @@ def run_stage(
     except Exception as error:
         if out_of_memory(error):
             raise InputError(f"out of memory ({' '.join(str(error).split())[:160]})") from error
+        if failure := gpu_failure(error):
+            raise InputError(f"the GPU failed: {failure}") from error
         reason = _not_written(error)
         if reason is None:
             raise

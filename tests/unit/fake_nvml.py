@@ -85,6 +85,10 @@ class FakeNvml:
         if handle in self.slices and name in CARD_QUERIES:
             raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
 
+    def _enter_unversioned(self, name: str, handle: object) -> None:
+        """As pynvml wraps these: a function that the driver lacks is no NVMLError."""
+        pynvml.throwOnVersionMismatch(self._enter)(name, handle)
+
     def nvmlInit(self):
         self._enter("nvmlInit")
         self.open += 1
@@ -215,13 +219,13 @@ class FakeNvml:
         ]
 
     def nvmlDeviceGetComputeRunningProcesses(self, handle):
-        self._enter("nvmlDeviceGetComputeRunningProcesses", handle)
+        self._enter_unversioned("nvmlDeviceGetComputeRunningProcesses", handle)
         return self._listed("compute")
 
     def nvmlDeviceGetGraphicsRunningProcesses(self, handle):
-        self._enter("nvmlDeviceGetGraphicsRunningProcesses", handle)
+        self._enter_unversioned("nvmlDeviceGetGraphicsRunningProcesses", handle)
         return self._listed("graphics")
 
     def nvmlDeviceGetMPSComputeRunningProcesses(self, handle):
-        self._enter("nvmlDeviceGetMPSComputeRunningProcesses", handle)
+        self._enter_unversioned("nvmlDeviceGetMPSComputeRunningProcesses", handle)
         return self._listed("mps")

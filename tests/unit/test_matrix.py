@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qaprune.data.examples import open_text
-from qaprune.data.prepared import read_examples
+from qaprune.data.examples import Example, open_text
+from qaprune.data.prepared import read_examples, write_examples
 from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
 from qaprune.models.cost import encoder_flops
 from qaprune.models.encoder import model_shape
-from qaprune.profile import models, runtimes, stage
-from qaprune.profile.end_to_end import make_service
+from qaprune.profile import measure, models, runtimes, stage
+from qaprune.profile.end_to_end import Service, make_service
 from qaprune.profile.inputs import pack_windows
 from qaprune.profile.power import make_meter
 from qaprune.profile.settings import Setting, fastest, settings_of
@@ -175,9 +175,68 @@ def test_where_nothing_runs_the_stage_fails_with_the_reason(checkpoints, tmp_pat
     assert not (tmp_path / "cells.json").exists()
 
 
+BROKEN = RuntimeError("CUDA error: an illegal memory access was encountered")
+CAPTURE = RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+
 def test_a_broken_gpu_is_no_cell_that_does_not_fit():
     with pytest.raises(InputError, match="the GPU failed: CUDA error: an illegal memory access"):
-        models.reason_of(RuntimeError("CUDA error: an illegal memory access was encountered"))
+        models.Fleet({}, "cuda:0", []).reason_of(BROKEN)
+
+
+def test_an_error_after_which_the_gpu_still_computes_is_one_settings(monkeypatch):
+    monkeypatch.setattr(models.Fleet, "still_computes", lambda _: True)
+    reason = models.Fleet({}, "cuda:0", []).reason_of(CAPTURE)
+    assert reason == f"cannot run: {CAPTURE}"
+
+
+def test_what_does_not_fit_beside_the_others_says_so_and_the_rest_is_timed(
+    checkpoints, tmp_path: Path, monkeypatch
+):
+    """A pass that was tried out and fails later: the try-out cannot know all that the rounds allocate."""
+    import torch
+
+    features, variants = checkpoints
+    warm_up = measure.warm_up
+
+    def tight(calls, *more):
+        if any(setting.batch == 2 for _, setting in calls):
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return warm_up(calls, *more)
+
+    monkeypatch.setattr(measure, "warm_up", tight)
+    described = run({"cells": [*CELLS, {"batch": 1, "length": 32}]}, variants, features, tmp_path)
+    reasons = {cell["batch"]: cell["not_measured"] for cell in described["cells"]}
+    assert reasons == {2: "does not fit: out of memory, beside the other variants", 1: None}
+    assert {row["batch"] for row in read(tmp_path / "samples.csv.gz")} == {"1"}
+
+
+def test_questions_end_to_end_that_do_not_fit_leave_the_passes(checkpoints, tmp_path: Path, monkeypatch):
+    import torch
+
+    features, variants = checkpoints
+    lines: list[str] = []
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+    monkeypatch.setattr(Service, "answer", full)
+    run({}, variants, features, tmp_path, lines.append, dev=write_dev(tmp_path / "dev.jsonl"))
+    assert "  batch 2 x 32, questions end to end: does not fit: out of memory" in lines
+    assert read(tmp_path / "samples.csv.gz")
+    assert not read(tmp_path / "end_to_end.csv.gz")
+
+
+def test_a_gpu_that_fails_while_timing_ends_the_run_in_one_line(checkpoints, tmp_path: Path, monkeypatch):
+    features, variants = checkpoints
+
+    def lost(*_: object) -> None:
+        raise BROKEN
+
+    monkeypatch.setattr(measure, "warm_up", lost)
+    with pytest.raises(InputError, match=r"^profile: the GPU failed: CUDA error: an illegal memory access"):
+        run({}, variants, features, tmp_path)
+    assert not list(tmp_path.glob("*.json"))
 
 
 def test_logits_that_are_no_numbers_are_not_timed(checkpoints, tmp_path: Path, monkeypatch):
@@ -238,8 +297,28 @@ def test_questions_are_timed_end_to_end_beside_the_passes(checkpoints, tmp_path:
     run({"backend": ["sdpa", "eager"]}, variants, features, tmp_path, dev=write_dev(tmp_path / "dev.jsonl"))
     rows = read(tmp_path / "end_to_end.csv.gz")
     assert Counter(row["variant"] for row in rows) == dict.fromkeys(variants, SPEC["rounds"])
-    assert {row["questions"] for row in rows} == {"1"}, "two windows hold one question of 1.5 windows"
+    counts = np.bincount(tiny_features().question_index)
+    assert set(counts) == {1, 2}
+    assert {row["questions"] for row in rows} == {"1", "2"}, "two windows hold one question or two"
     assert len({(row["variant"], row["backend"]) for row in rows}) == 2, "each at its fastest setting alone"
+
+
+@pytest.mark.parametrize("batch", [1, 4, 8, 500])
+def test_questions_of_a_call_fit_into_one_batch(batch: int, checkpoints, tmp_path: Path):
+    _, variants = checkpoints
+    examples = [Example(f"q{n}", "who", "mara", f"p{n}", "a") for n in range(60)]
+    write_examples(tmp_path / "dev.jsonl", examples)
+    service = make_service(SPEC, tmp_path / "dev.jsonl", variants["teacher"], "bert", "cpu")
+    windows = np.random.default_rng(batch).integers(1, 4, 60)
+    sets = service.calls(batch, windows, 0)
+    held = [[int(example.id[1:]) for example in found] for found in sets]
+    assert all(windows[found].sum() <= batch or len(found) == 1 for found in held)
+    if batch < 500:
+        assert len(held) == 4
+        assert all(windows[found].sum() > batch - 3 for found in held), "none is a rest"
+    else:
+        assert sorted(held[0]) == list(range(60)), "what there is"
+    assert len({number for found in held for number in found}) == sum(map(len, held))
 
 
 def test_the_timed_service_answers_as_evaluation_does(checkpoints, tmp_path: Path):

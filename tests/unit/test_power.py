@@ -260,6 +260,19 @@ def test_cudas_error_on_a_lost_device_is_said_in_nvmls_words():
         bench.meter.measure(call, idle)
 
 
+def test_a_lost_device_is_asked_for_where_no_poll_saw_it_yet():
+    """The sampler polls every 50 ms; CUDA's error comes at once."""
+    bench = Bench()
+    idle = bench.meter.idle()
+
+    def call() -> None:
+        bench.fake.errors = {"nvmlDeviceGetMemoryInfo": pynvml.NVML_ERROR_GPU_IS_LOST}
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    with pytest.raises(InputError, match="GPU was lost during the run"):
+        bench.meter.measure(call, idle)
+
+
 def test_an_error_of_the_model_itself_passes_through():
     bench = Bench()
     with pytest.raises(KeyError, match="planted"):

@@ -20,12 +20,14 @@ def choose_device(wanted: str) -> str:
 
 
 def choose_dtype(wanted: str, device: str) -> str:
-    """The numbers' type: `auto` is bfloat16 on a GPU that computes in it, float32 elsewhere."""
-    import torch
-
+    """The numbers' type: `auto` is bfloat16 on a GPU that has it in hardware, float32 elsewhere."""
     if wanted != "auto":
         return wanted
-    return "bfloat16" if device.startswith("cuda") and torch.cuda.is_bf16_supported() else "float32"
+    import torch
+
+    from qaprune.train.compute import has_bfloat16
+
+    return "bfloat16" if device.startswith("cuda") and has_bfloat16(torch.device(device)) else "float32"
 
 
 @contextmanager

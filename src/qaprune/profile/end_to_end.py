@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 class Service:
     """Answers questions of dev with any model that shares the run's tokenizer and windows.
 
-    A call brings as many questions as fill about one batch of windows, at least one. The last batch of a
-    call is filled up with repeats, so that passes have the timed cell's shape.
+    A call brings as many questions as one batch has room for, at least one. The last batch of a call is
+    filled up with repeats, so that passes have the timed cell's shape.
     """
 
     def __init__(
@@ -46,15 +46,24 @@ class Service:
         self._max_answer_tokens = max_answer_tokens
         self._device = device
 
-    def calls(self, questions: int, seed: int) -> list[list[Example]]:
-        """The seeded sets of questions that rounds take in turn."""
-        order = np.random.default_rng(seed).permutation(len(self._examples))
-        questions = min(questions, len(order))
-        sets = max(1, min(BATCHES_A_CELL, len(order) // questions))
-        return [
-            [self._examples[index] for index in order[number * questions : (number + 1) * questions]]
-            for number in range(sets)
-        ]
+    def calls(self, batch: int, windows: np.ndarray, seed: int) -> list[list[Example]]:
+        """The seeded sets of questions that rounds take in turn; `windows` [questions]: how many each has.
+
+        A set holds no more windows than `batch` unless one question has more: whether a second pass is
+        needed would else hang on which questions were drawn.
+        """
+        sets: list[list[Example]] = []
+        found: list[Example] = []
+        room = batch
+        for index in np.random.default_rng(seed).permutation(len(self._examples)):
+            if found and windows[index] > room:
+                sets.append(found)
+                if len(sets) == BATCHES_A_CELL:
+                    return sets
+                found, room = [], batch
+            found.append(self._examples[index])
+            room -= windows[index]
+        return sets or [found]  # of several the last, a small rest, is left out
 
     def answer(
         self, forward: Forward, examples: list[Example], batch: int, length: int, threshold: float = 0.0

@@ -126,10 +126,9 @@ def _listed(gpu: Gpu) -> dict[int, Process]:
 
 def _unsupported(gpu: Gpu, error: Unavailable) -> bool:
     cause = error.__cause__
-    return getattr(cause, "value", None) in (
-        gpu.nvml.NVML_ERROR_NOT_SUPPORTED,
-        gpu.nvml.NVML_ERROR_FUNCTION_NOT_FOUND,
-    )
+    if isinstance(cause, gpu.nvml.NVMLLibraryMismatchError):
+        return True  # what pynvml makes of "function not found" where it lists processes
+    return getattr(cause, "value", None) == gpu.nvml.NVML_ERROR_NOT_SUPPORTED
 
 
 def descendants(pid: int, proc: Path = PROC) -> set[int]:

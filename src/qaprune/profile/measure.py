@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from qaprune.profile.end_to_end import Service
 from qaprune.profile.foreign import ForeignWatch
 from qaprune.profile.inputs import in_turn, timed_batches
 from qaprune.profile.models import CannotRun, Fleet, try_out
+from qaprune.profile.outcome import NotMeasured
 from qaprune.profile.outputs import NOT_FASTEST, by_variant, summary_of
 from qaprune.profile.power import Meter, energy_columns, no_energy
 from qaprune.profile.settings import Setting, fastest, settings_of
@@ -63,10 +65,16 @@ class Profile:
         if not calls:
             self.log(f"  batch {cell['batch']} x {cell['length']}: nothing runs")
             return
-        shared = self._shared(inputs) | self._warm_up(calls)
-        samples = time_interleaved(
-            calls, int(self.spec["rounds"]), self.spec["min_seconds"], self.stopwatch, self.spec["seed"]
-        )
+        timed = self.fleet.unless_it_fails(lambda: self._time(calls))
+        if isinstance(timed, NotMeasured):
+            for at in calls:
+                described[at]["not_measured"] = f"{timed.reason}, beside the other variants"
+            self.log(
+                f"  batch {cell['batch']} x {cell['length']}: {timed.reason}, all variants side by side"
+            )
+            return
+        warmup, samples = timed
+        shared = self._shared(inputs) | warmup
         self.samples += samples
         self.foreign.check()
         best = {key: fastest(found) for key, found in by_variant(samples).items()}
@@ -79,6 +87,12 @@ class Profile:
         self.foreign.check()
         self.log(f"  batch {cell['batch']} x {cell['length']}: {summary_of(samples)}")
 
+    def _time(self, calls: dict[Timed, ForwardPass]) -> tuple[dict[str, Any], list[Sample]]:
+        """How warm-up went, and the timed passes."""
+        warmup = self._warm_up(calls)
+        rounds, seconds = int(self.spec["rounds"]), self.spec["min_seconds"]
+        return warmup, time_interleaved(calls, rounds, seconds, self.stopwatch, self.spec["seed"])
+
     def _try_all(
         self, settings: list[Setting], inputs: list[dict[str, torch.Tensor]]
     ) -> tuple[dict[Timed, ForwardPass], dict[Timed, dict]]:
@@ -87,16 +101,21 @@ class Profile:
         """
         calls: dict[Timed, ForwardPass] = {}
         cells: dict[Timed, dict] = {}
+        self.fleet.load(settings)
         for key in self.fleet.names:
             reference = None
             for setting in settings:
                 row: dict[str, Any] = {"variant": key, **setting._asdict(), "not_measured": None}
                 cells[key, setting] = row | no_energy(NOT_FASTEST)
+                reason = None
                 try:
                     logits = try_out(self.fleet, key, setting, inputs)
                 except CannotRun as error:
-                    cells[key, setting]["not_measured"] = str(error)
-                    self._tell_once(f"  {', '.join(setting[2:])}: {error} (first with {key})", str(error))
+                    reason = str(error)
+                if reason:
+                    self.fleet.free_memory()
+                    cells[key, setting]["not_measured"] = reason
+                    self._tell_once(f"  {', '.join(setting[2:])}: {reason} (first with {key})", reason)
                     continue
                 reference = logits if reference is None else reference
                 apart = (logits - reference).abs().max() / reference.abs().max()
@@ -146,7 +165,9 @@ class Profile:
         weights = sum(
             tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers())
         )
-        memory = peak_memory_mb(call, weights, self.device)
+        memory = self.fleet.unless_it_fails(lambda: peak_memory_mb(call, weights, self.device))
+        if isinstance(memory, NotMeasured):
+            return {"peak_memory_mb": None, "peak_memory_reason": memory.reason}
         return {"peak_memory_mb": memory, "peak_memory_reason": None if on_gpu else NO_CPU_MEMORY}
 
     def _time_questions(self, best: dict[str, Setting]) -> None:
@@ -154,19 +175,23 @@ class Profile:
         if self.service is None:
             return
         batch, length = next(iter(best.values()))[:2]
-        per_question = self.windows.windows / self.windows.questions
-        sets = self.service.calls(max(1, int(batch / per_question)), self.spec["seed"])
+        sets = self.service.calls(batch, np.bincount(self.windows.question_index), self.spec["seed"])
         calls = {
             (key, setting): _answering(self.service, self.fleet.forward(key, setting), sets, batch, length)
             for key, setting in best.items()
         }
-        for number in range(len(sets)):
-            for call in calls.values():
-                call(number)
-        for sample in time_interleaved(
-            calls, int(self.spec["rounds"]), 0, self.stopwatch, self.spec["seed"]
-        ):
-            self.end_to_end.append((sample, len(sets[sample.round % len(sets)])))
+
+        def answered() -> list[Sample]:
+            for number in range(len(sets)):
+                for call in calls.values():
+                    call(number)
+            return time_interleaved(calls, int(self.spec["rounds"]), 0, self.stopwatch, self.spec["seed"])
+
+        samples = self.fleet.unless_it_fails(answered)
+        if isinstance(samples, NotMeasured):
+            self.log(f"  batch {batch} x {length}, questions end to end: {samples.reason}")
+            return
+        self.end_to_end += [(sample, len(sets[sample.round % len(sets)])) for sample in samples]
 
     def _measure_energy(
         self,
@@ -178,8 +203,13 @@ class Profile:
         """Energy of each variant at its fastest setting; all are measured against the same rest."""
         idle = self.meter.idle()
         for key, setting in best.items():
-            measured = self.meter.measure(_endless(calls[key, setting]), idle)
-            described[key, setting] |= energy_columns(measured, questions)
+            call = _endless(calls[key, setting])
+            measured = self.fleet.unless_it_fails(partial(self.meter.measure, call, idle))
+            described[key, setting] |= (
+                no_energy(measured.reason)
+                if isinstance(measured, NotMeasured)
+                else energy_columns(measured, questions)
+            )
 
 
 def _answering(

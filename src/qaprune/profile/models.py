@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import types
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from qaprune.errors import InputError, out_of_memory
+from qaprune.errors import InputError, gpu_failure, out_of_memory
+from qaprune.profile.outcome import NotMeasured
 from qaprune.profile.settings import INT8, RUNTIMES, Setting
 
 if TYPE_CHECKING:
@@ -21,6 +24,7 @@ Loader = Callable[[], "nn.Module"]
 """Builds one variant, in float32."""
 Forward = Callable[..., Any]
 """A model's forward pass: takes a batch's tensors by name."""
+Result = TypeVar("Result")
 
 
 class CannotRun(Exception):
@@ -57,11 +61,60 @@ class Fleet:
             torch.compiler.reset()
 
     def free_memory(self) -> None:
-        """Hand back what a pass that did not fit had reserved."""
+        """Hand back what a pass that did not fit had reserved: call it when its exception is gone, whose
+        traceback holds the pass's tensors."""
         if self._device.startswith("cuda"):
             import torch
 
+            gc.collect()
             torch.cuda.empty_cache()
+
+    def load(self, settings: list[Setting]) -> None:
+        """Bring all variants onto the device, so that what is tried fits beside the others or not at all.
+
+        What cannot be loaded is left for `try_out`, which says why.
+        """
+        for key in self._loaders:
+            for setting in settings:
+                if setting.backend not in RUNTIMES:
+                    with suppress(Exception):
+                        self.model(key, setting)
+
+    def still_computes(self) -> bool:
+        """Whether the device answers: not each error of CUDA breaks it, a capture that fails does not."""
+        import torch
+
+        try:
+            torch.cuda.synchronize(self._device)
+            return torch.ones(1, device=self._device).sum().item() == 1
+        except Exception:
+            return False
+
+    def reason_of(self, error: Exception) -> str:
+        """Why a variant does not run at a setting, in one clause. A broken device is no such reason."""
+        text = " ".join(str(error).split())
+        if out_of_memory(error):
+            return "does not fit: out of memory"
+        if (failure := gpu_failure(error)) and not self.still_computes():
+            raise InputError(f"profile: the GPU failed: {failure}") from error
+        if isinstance(error, ImportError):
+            text = text.rpartition(": ")[2]
+        compiling = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
+        what = "torch.compile failed" if compiling else "cannot run"
+        return f"{what}: {text[:160] or type(error).__name__}"
+
+    def unless_it_fails(self, work: Callable[[], Result]) -> Result | NotMeasured:
+        """What `work` gives, or why the device could not do it. Errors that are not the device's go on."""
+        try:
+            return work()
+        except InputError:
+            raise
+        except Exception as error:
+            if not out_of_memory(error) and gpu_failure(error) is None:
+                raise
+            reason = self.reason_of(error)
+        self.free_memory()
+        return NotMeasured(reason)
 
     def model(self, key: str, setting: Setting) -> nn.Module:
         """The variant's module in the setting's number format and with its attention backend.
@@ -159,7 +212,8 @@ class Untrained:
     """Models with initial weights: a teacher of the encoder's shape, and its cuts by a criterion.
 
     Time does not hang on what the weights are. The criterion must need no model. `vocabulary`: how many
-    tokens the timed windows use, where structure tokens make them more than the encoder has.
+    tokens the timed windows use, where structure tokens make them more than the encoder has. `round_to`:
+    multiples of heads, units and hidden dimensions that layers are kept at.
     """
 
     encoder: Path
@@ -169,6 +223,7 @@ class Untrained:
     backend: str
     length: int
     vocabulary: int | None = None
+    round_to: tuple[int, ...] = (1, 1, 1)
 
     def loaders(self, device: str) -> dict[str, Loader]:
         """The teacher and its cuts, built on the device from one set of weights."""
@@ -226,21 +281,7 @@ class Untrained:
         task = GateTask(shape, {"draws": 1}, self.seed, hidden=asked.hidden is not None)
         scores = load_criterion(self.criterion).score(task)
         costs = costs_of(asked, shape, self.length, None, None)
-        return select(scores, 0, asked, shape, self.criterion, costs)
-
-
-def reason_of(error: Exception) -> str:
-    """Why a variant does not run at a setting, in one clause. A broken device is no such reason."""
-    text = " ".join(str(error).split())
-    if out_of_memory(error):
-        return "does not fit: out of memory"
-    if "CUDA error" in text:
-        raise InputError(f"profile: the GPU failed: {text[:200]}") from error
-    if isinstance(error, ImportError):
-        text = text.rpartition(": ")[2]
-    compiling = type(error).__module__.startswith(("torch._dynamo", "torch._inductor"))
-    what = "torch.compile failed" if compiling else "cannot run"
-    return f"{what}: {text[:160] or type(error).__name__}"
+        return select(scores, 0, asked, shape, self.criterion, costs, self.round_to)
 
 
 def try_out(
@@ -261,9 +302,7 @@ def try_out(
     except (InputError, CannotRun):
         raise
     except Exception as error:
-        reason = reason_of(error)
-        fleet.free_memory()
-        raise CannotRun(reason) from error
+        raise CannotRun(fleet.reason_of(error)) from error
     if not logits.isfinite().all():
         raise CannotRun("its logits are not finite numbers")
     return logits

@@ -55,6 +55,10 @@ def ask(nvml: ModuleType, function: str, *arguments: Any) -> Any:
         return getattr(nvml, function)(*arguments)
     except nvml.NVMLError as error:
         raise _answer(nvml, function, error) from error
+    except (
+        nvml.NVMLLibraryMismatchError
+    ) as error:  # no NVMLError: a driver older than the function's layout
+        raise Unavailable(f"{function}: {error}", for_good=True) from error
 
 
 def _answer(nvml: ModuleType, function: str, error: Exception) -> Unavailable | InputError:

@@ -204,14 +204,16 @@ class Meter:
                 return Measurement(idle, self.make_sampler)
             window = self._window(call, idle, min_seconds, warm_seconds)
             return Measurement(self._energy(window, idle, self.make_sampler), self.make_sampler)
-        with self.make_sampler() as sampler:
-            try:
+        sampler = self.make_sampler()
+        try:
+            with sampler:
                 window = self._window(call, idle, min_seconds, warm_seconds)
-            except Exception as error:
-                # CUDA reports a lost device in its own words: say what NVML saw
-                if sampler.lost:
-                    raise sampler.lost from error
-                raise
+        except Exception as error:
+            # CUDA reports a lost device in its own words and sooner than a poll does: say what NVML sees.
+            sampler.ask_device()
+            if sampler.lost:
+                raise sampler.lost from error
+            raise
         if sampler.lost:
             raise sampler.lost
         sampled = sampler.energy(window.since, window.until)

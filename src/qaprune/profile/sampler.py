@@ -208,6 +208,15 @@ class Sampler:
         self.poll_seconds += self._clock() - started
         self.cpu_seconds += time.thread_time() - cpu
 
+    def ask_device(self) -> None:
+        """Ask whether the device is still there, between polls; `lost` has the answer."""
+        try:
+            self._gpu.ask("nvmlDeviceGetMemoryInfo", self._gpu.card)
+        except Unavailable:
+            pass
+        except InputError as error:
+            self.lost = error
+
     def _take(self, reading: Reading) -> None:
         before = self._clock()
         try:

@@ -29,6 +29,7 @@ from qaprune.profile.outputs import (
 from qaprune.profile.power import make_meter
 from qaprune.profile.settings import check_spec
 from qaprune.profile.timers import make_stopwatch
+from qaprune.prune.select import multiples
 
 
 def profile(
@@ -136,21 +137,24 @@ def _untrained(
         spec["seed"],
         backend,
         spec["cells"][0]["length"],
+        round_to=multiples(spec["untrained"]),
     )
 
 
 def _facts(run: Profile, untrained: Untrained) -> dict[str, dict]:
-    """What `evaluate` would have said of each variant: sizes and shares, without any quality."""
+    """What `evaluate` would have said of each variant, one that ran nowhere too: sizes, without quality."""
     from qaprune.models.cost import encoder_flops, kept_shares, parameters
     from qaprune.models.encoder import model_shape
 
-    first = run.samples[0].name[1]
+    length = run.samples[0].name[1].length
+    ran = dict(sample.name for sample in run.samples)
     rows = {}
-    for key in dict.fromkeys(sample.name[0] for sample in run.samples):
-        model = run.fleet.model(key, next(s.name[1] for s in run.samples if s.name[0] == key))
+    for key in run.fleet.names:
+        # One that fits nowhere is made once more, in the host's memory.
+        model = run.fleet.model(key, ran[key]) if key in ran else untrained.loaders("cpu")[key]()
         rows[key] = (
             untrained.identity(key)
-            | {"params": parameters(model), "flops": encoder_flops(model_shape(model), first.length)}
+            | {"params": parameters(model), "flops": encoder_flops(model_shape(model), length)}
             | kept_shares(model_shape(model), model.config.to_dict())
         )
     return rows

@@ -49,8 +49,8 @@ class Stopwatch:
 class CudaStopwatch(Stopwatch):
     """Wall clock, and CUDA events recorded on the stream right before and after the pass.
 
-    Wall clock is what a caller waits for, launches included; the events leave out the wait for the first
-    kernel and the host's return.
+    Wall clock is what a caller waits for, launches included. The first event is passed by an idle device at
+    once, so that the host's time before the first kernel is in both; its return after the last is not.
     """
 
     device: str = "cuda"

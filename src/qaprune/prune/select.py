@@ -86,7 +86,10 @@ def select(
                 ),
                 hidden,
             )
-        widths = _rounded_shares(heads, ff, budget, round_to)
+        widths = (
+            _rounded_share(heads, budget.heads, round_to[0]),
+            _rounded_share(ff, budget.ff, round_to[1]),
+        )
     else:
         if not found.additive:
             heads, ff = addable(heads), addable(ff)
@@ -127,18 +130,21 @@ def _highest(scores: np.ndarray, kept: int, values: np.ndarray | None) -> np.nda
     return mask[0]
 
 
-def _rounded_shares(
-    heads: np.ndarray, ff: np.ndarray, budget: Budget, round_to: tuple[int, ...]
-) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Widths in multiples, each kind counted for itself."""
-    nothing = {kind: np.zeros(layers.shape[1] + 1) for kind, layers in (("heads", heads), ("ff", ff))}
-    widths = []
-    for number, (kind, layers, share) in enumerate((("heads", heads, budget.heads), ("ff", ff, budget.ff))):
-        counts = np.arange(layers.shape[1] + 1.0)
-        costs = Costs("gates", len(layers), 0.0, **nothing | {kind: counts})
-        limit = share / 100 * layers.size
-        widths.append(best_widths(addable(heads), addable(ff), costs, limit, round_to)[number])
-    return widths[0], widths[1]
+def _rounded_share(scores: np.ndarray, share: float, multiple: int) -> tuple[int, ...]:
+    """Widths of layers, of `scores` [layers, gates], in multiples or full.
+
+    Each is what the ranking keeps there, rounded down; what that leaves over goes to those that lost most.
+    """
+    full = scores.shape[1]
+    kept = [int(np.count_nonzero(layer)) for layer in keep_highest(tuple(scores), share)]
+    widths = [width if width == full else width // multiple * multiple for width in kept]
+    left = sum(kept) - sum(widths)
+    for layer in sorted(range(len(kept)), key=lambda layer: widths[layer] - kept[layer]):
+        step = min(multiple, full - widths[layer])
+        if widths[layer] < kept[layer] and step <= left:
+            widths[layer] += step
+            left -= step
+    return tuple(widths)
 
 
 def _whole_layers(order: np.ndarray, budget: Budget, shape: EncoderShape, costs: Costs) -> Mask:

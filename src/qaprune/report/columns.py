@@ -72,7 +72,7 @@ COLUMNS = tuple(
         (
             "speedup",
             "x",
-            "median over rounds of teacher / variant seconds of a round, the teacher at its fastest setting here",
+            "median over rounds of teacher / variant seconds, the teacher at its own fastest setting here",
         ),
         ("speedup_low", "x", "lower end of its 95 % interval (rounds resampled)"),
         ("speedup_high", "x", "upper end of that interval"),
