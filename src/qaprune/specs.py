@@ -151,14 +151,12 @@ class Specs:
         return {"length": self.config["datasets"][run.dataset]["windows"]["length"]} | self._rounded()
 
     def _rounded(self) -> dict[str, Any]:
-        """`round_to` where the config has it: multiples of heads, units and perhaps hidden dimensions."""
+        """`round_to` where the config has it: multiples of heads, units and hidden dimensions."""
         multiples = self.config.get("prune", {}).get("round_to")
         if not multiples:
             return {}
-        rounded = [multiples.get("heads", 1), multiples.get("ff", 1)]
-        rounded += [multiples["hidden"]] * ("hidden" in multiples)
-        # Raised when rounding changes, which is no reason to run a config without it again.
-        return {"round_to": rounded, "rounding": 2}
+        # `rounding` is raised when rounding changes: no reason to run configs again that have none.
+        return {"round_to": [multiples.get(kind, 1) for kind in ("heads", "ff", "hidden")], "rounding": 2}
 
     def latency(self, pair: str) -> dict[str, Any]:
         run = next(run for run in self.plan.runs if run.pair == pair)

@@ -16,7 +16,7 @@ from benchmarks import compare_real
 from qaprune.cli import main
 from qaprune.data.examples import open_text
 from qaprune.profile.outputs import NOT_FASTEST
-from qaprune.report.compare_speed import compare_timings
+from qaprune.report.compare_speed import compare_timings, energy_growth
 from qaprune.report.findings import FINE, REGRESSION, UNCLEAR, Tolerances
 from qaprune.report.intervals import ratio_of_medians
 from tests.unit.compare_data import (
@@ -427,6 +427,54 @@ def test_energy_and_memory_are_gated(a_and_b, capsys, measure, factor, code):
     assert (found, regressions(record)) == (code, {(POINT, measure)} if code else set())
     assert "J/question" in capsys.readouterr().out
     assert (compare(*a_and_b, "--max-energy", "20%")[0] == 0) == (measure == "energy_j" or not code)
+
+
+def window(seed: int, watts: float, idle_w: float, seconds_a_pass: float = 0.01) -> dict:
+    """The energy columns of a window of four parts, whose power wanders by half a per cent."""
+    rng = np.random.default_rng(seed)
+    parts = [
+        {"seconds": 0.5, "passes": round(0.5 / seconds_a_pass), "joules": float(0.5 * watts * factor)}
+        for factor in rng.normal(1, 0.005, 4)
+    ]
+    questions = 8 * sum(part["passes"] for part in parts)
+    gross = sum(part["joules"] for part in parts) / questions
+    net = gross - idle_w * 2.0 / questions
+    return {
+        "energy_j": net,
+        "energy_gross_j": gross,
+        "energy_parts": parts,
+        "idle_power_w": idle_w,
+        "energy_reason": None,
+    }
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_more_energy_is_caught_and_an_idle_reading_that_moved_is_no_alarm(seed: int):
+    before = window(seed, 200.0, 120.0)
+    same = energy_growth(before, window(100 + seed, 200.0, 115.5))
+    assert window(100 + seed, 200.0, 115.5)["energy_j"] > 1.03 * before["energy_j"]
+    assert same.verdict(5.0) != REGRESSION
+    assert same.low < 0 < same.high
+    more = energy_growth(before, window(200 + seed, 200.0, 120.0, 0.012))
+    assert more.change == pytest.approx(20, abs=3)
+    assert more.verdict(5.0) == REGRESSION
+
+
+def test_parts_of_energy_give_its_gate_an_interval(a_and_b):
+    measured(a_and_b[0], **window(1, 200.0, 120.0))
+    measured(a_and_b[1], **window(2, 200.0, 120.0, 0.011))
+    code, record = compare(*a_and_b)
+    (found,) = (f for f in record["findings"] if f["measure"] == "energy_j")
+    assert found["low"] < found["tolerance"] < found["high"]
+    assert found["verdict"] == "unclear"
+    assert "above 120.0 W of idle in both" in found["note"]
+    assert code == 0
+
+
+def test_energy_without_parts_above_idle_is_compared_as_it_is():
+    before = window(1, 200.0, 120.0)
+    assert energy_growth(before, before | {"energy_parts": None}) is None
+    assert energy_growth(before, window(2, 114.0, 110.0)) is None
 
 
 def test_energy_that_is_no_longer_measured_is_lost(a_and_b):

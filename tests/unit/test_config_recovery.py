@@ -188,3 +188,13 @@ def test_the_estimate_knows_what_differs_in_a_criterion_s_recovery(included, tmp
     assert after["plain"] == 6 * 10 / 2 * (2e4 - read)
     assert after["half"] == 6 * 10 / 2 * (1e4 - read)
     assert after["hidden"] == after["plain"] + 2 * 10 * (2e4 - read), "the teacher computes along"
+
+
+@pytest.mark.parametrize(
+    ("given", "multiples"), [({"ff": 8}, [1, 8, 1]), ({"heads": 2, "hidden": 16}, [2, 1, 16])]
+)
+def test_multiples_that_are_not_named_are_one(given, multiples, tmp_path):
+    plan = plan_of(tmp_path, prune={"round_to": given})
+    run, point = plan.runs[0].id, plan.points(plan.runs[0])[0].id
+    assert plan.spec("prune", run=run, point=point)["round_to"] == multiples
+    assert "round_to" not in plan_of(tmp_path).spec("prune", run=run, point=point)

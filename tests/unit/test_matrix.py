@@ -24,6 +24,9 @@ from qaprune.profile.inputs import pack_windows
 from qaprune.profile.power import make_meter
 from qaprune.profile.settings import Setting, fastest, settings_of
 from qaprune.profile.stage import profile_run
+from qaprune.report.collect import collect
+from qaprune.report.rows import build_rows, matrix_rows
+from qaprune.report.stage import build_report
 from tests.unit.profile_data import SPEC, tiny_features, write_dev, write_tokenizer
 
 CELLS = [{"batch": 2, "length": 32}]
@@ -413,6 +416,50 @@ def test_every_budget_that_a_plan_lets_through_cuts_untrained_models(criterion, 
         assert encoder_flops(shape, 32) < 0.8 * encoder_flops(full, 32)
         narrowed = budget.endswith("d50") and criterion != "first_layers"
         assert shape.hidden == full.hidden // (2 if narrowed else 1)
+
+
+def test_untrained_models_are_kept_at_multiples(checkpoints, shape_only: Path, tmp_path: Path):
+    cut = "uniform-h50-f25/pruned"
+    shapes = {}
+    for multiples in ({}, {"round_to": [1, 24]}):
+        spec = {"untrained": {"criterion": "uniform", "budgets": ["h50-f25"], **multiples}}
+        out = tmp_path / str(len(multiples))
+        out.mkdir()
+        run(spec, {}, checkpoints[0], out, encoder=shape_only)
+        shapes[len(multiples)] = json.loads((out / "variants.json").read_text())["variants"][cut]
+    assert shapes[0]["ff_kept"] == 25
+    assert 0 < shapes[1]["ff_kept"] < 25
+    assert shapes[0]["heads_kept"] == shapes[1]["heads_kept"]
+
+
+def test_a_teacher_that_fits_nowhere_leaves_its_cuts_their_rows(
+    checkpoints, shape_only: Path, tmp_path: Path, monkeypatch
+):
+    import torch
+
+    forward = models.Fleet.forward
+
+    def tight(self, key: str, setting: Setting):
+        if key == "teacher":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return forward(self, key, setting)
+
+    monkeypatch.setattr(models.Fleet, "forward", tight)
+    out = tmp_path / "tiny-squad2-s3"
+    out.mkdir()
+    run(UNTRAINED, {}, checkpoints[0], out, encoder=shape_only)
+    facts = json.loads((out / "variants.json").read_text())["variants"]
+    assert facts["teacher"]["heads_kept"] == 100
+    runs = collect([], [out])
+    rows = {row["variant"]: row for row in build_rows(runs)}
+    assert rows["pruned"]["latency_ms"] > 0
+    assert rows["pruned"]["speedup"] is None
+    assert rows["teacher"]["latency_ms"] is None
+    reasons = {row["variant"]: row["not_measured"] for row in matrix_rows(runs)}
+    assert reasons["teacher"] == "does not fit: out of memory"
+    assert "speedup: the teacher was not timed at this batch and length" in reasons["pruned"]
+    build_report({"resamples": 100, "published": True}, [], [out], tmp_path / "report")
+    assert "does not fit" in (tmp_path / "report" / "report.html").read_text()
 
 
 def test_untrained_models_need_an_encoder_and_no_variants(checkpoints, shape_only: Path, tmp_path: Path):

@@ -19,6 +19,7 @@ from qaprune.profile.power import (
     Measurement,
     Meter,
     NvmlCounter,
+    Part,
     energy_columns,
     make_meter,
 )
@@ -137,7 +138,8 @@ def test_idle_above_the_load_gives_gross_and_no_net():
 
 
 def test_columns_are_joules_a_question_with_units_in_their_names():
-    energy = Energy(500.0, 2.0, 100, Idle(50.0, 1.0, 0.02), "nvml", 510.0)
+    parts = [Part(0.8, 180.0, 40), Part(1.2, 320.0, 60)]
+    energy = Energy(parts, Idle(50.0, 1.0, 0.02), "nvml", 510.0)
     columns = energy_columns(Measurement(energy, {"gaps": {}}), questions_per_pass=4.0)
     assert columns == {
         "energy_j": 1.0,
@@ -146,6 +148,7 @@ def test_columns_are_joules_a_question_with_units_in_their_names():
         "energy_source": "nvml",
         "energy_window_s": 2.0,
         "energy_passes": 100,
+        "energy_parts": [part._asdict() for part in parts],
         "energy_resolution_percent": pytest.approx(2.0),
         "energy_counter_period_ms": pytest.approx(20.0),
         "energy_disagreement_percent": pytest.approx(2.0),

@@ -321,6 +321,28 @@ def test_energy_a_question_lands_in_the_cells(
         assert cell["energy_reason"] is None
 
 
+@pytest.mark.parametrize(("wanted", "measured"), [("all", 2), ("first", 1), ("off", 0)])
+def test_energy_of_the_cells_that_the_config_wants(
+    wanted: str,
+    measured: int,
+    checkpoints: tuple[Path, dict[str, Path]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    counter = SteadyCounter()
+    meter = RestedMeter(counter, NotMeasured("planted"), lambda: None, counter.clock, counter.sleep)
+    monkeypatch.setattr(stage, "make_meter", lambda device, gpu, wait: meter)
+    features, variants = checkpoints
+    cells = [{"batch": 2, "length": 32}, {"batch": 1, "length": 32}]
+    profile_run(SPEC | {"cells": cells, "energy": wanted}, variants, features, tmp_path, print)
+    found = json.loads((tmp_path / "cells.json").read_text())["cells"]
+    assert [cell["energy_j"] is not None for cell in found] == [
+        at < measured for at in range(2) for _ in variants
+    ]
+    reasons = {cell["energy_reason"] for cell in found if cell["energy_j"] is None}
+    assert reasons == ({f"profile.energy: {wanted}"} if measured < 2 else set())
+
+
 STRANGER = (2**30, 700)
 
 

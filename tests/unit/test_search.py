@@ -14,8 +14,9 @@ from qaprune.errors import InputError
 from qaprune.models.cost import encoder_flops, parameters
 from qaprune.models.encoder import EncoderShape, model_shape
 from qaprune.prune.costs import Costs, as_shares, flops_costs, limit_of, parameter_costs
-from qaprune.prune.mask import Mask
+from qaprune.prune.mask import Mask, keep_highest
 from qaprune.prune.search import addable, best_widths
+from qaprune.prune.select import rounded_share
 from qaprune.prune.slice import slice_model
 from tests.conftest import make_model
 
@@ -99,6 +100,22 @@ def test_widths_are_multiples_of_what_the_hardware_likes():
     heads, ff = best_widths(random.random((3, 4)), random.random((3, 40)), costs, 0.6 * costs.full, (2, 16))
     assert all(width % 2 == 0 for width in heads)
     assert all(width % 16 == 0 or width == 40 for width in ff)
+
+
+@given(
+    seed=st.integers(0, 2**16),
+    share=st.floats(0.5, 100),
+    multiple=st.integers(1, 16),
+)
+def test_rounded_shares_keep_what_ranking_keeps_but_for_a_multiple(seed, share, multiple):
+    scores = np.random.default_rng(seed).random((3, 40))
+    plain = [int(np.count_nonzero(layer)) for layer in keep_highest(tuple(scores), share)]
+    rounded = rounded_share(scores, share, multiple)
+    assert all(width % multiple == 0 or width == 40 for width in rounded)
+    assert all(abs(width - other) < multiple for width, other in zip(rounded, plain, strict=True))
+    assert sum(plain) - multiple < sum(rounded) <= sum(plain)
+    if multiple == 1 or share == 100:
+        assert rounded == tuple(plain)
 
 
 def test_a_jump_in_the_table_is_avoided():

@@ -21,6 +21,8 @@ from qaprune.profile.sampler import MILLI, Sampler
 
 PERIODS_A_WINDOW = 20
 """A window spans at least so many updates of the counter."""
+PARTS = 4
+"""A window is read at so many moments, so that two windows can be told apart by how their parts vary."""
 LEAST_UPDATES = 6
 """The counter's period is the median of the gaps between at least so many updates."""
 PATIENCE_S = 5.0
@@ -33,6 +35,7 @@ ENERGY_COLUMNS = (
     "energy_source",
     "energy_window_s",
     "energy_passes",
+    "energy_parts",
     "energy_resolution_percent",
     "energy_counter_period_ms",
     "energy_disagreement_percent",
@@ -77,17 +80,27 @@ class Idle:
 
 @dataclass(frozen=True, slots=True)
 class Energy:
-    """Energy of a window of `passes` forward passes: `gross_j` holds idle power, `net_j` does not.
+    """Energy of a window of forward passes: `gross_j` holds idle power, `net_j` does not.
 
     `sampled_j` is the same window by integrated power samples.
     """
 
-    gross_j: float
-    seconds: float
-    passes: int
+    parts: list[Part]
     idle: Idle
     source: str
     sampled_j: float | NotMeasured
+
+    @property
+    def gross_j(self) -> float:
+        return sum(part.joules for part in self.parts)
+
+    @property
+    def seconds(self) -> float:
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def passes(self) -> int:
+        return sum(part.passes for part in self.parts)
 
     @property
     def net_j(self) -> float | NotMeasured:
@@ -128,13 +141,20 @@ class _Edge(NamedTuple):
     passes: int
 
 
+class Part(NamedTuple):
+    """A part of a window, between two updates of the counter."""
+
+    seconds: float
+    joules: float
+    passes: int
+
+
 class _Window(NamedTuple):
-    """A measured window, by the meter's clock. `joules` is a reason where no counter could be read."""
+    """A measured window, by the meter's clock. `parts` is a reason where no counter could be read."""
 
     since: float
     until: float
-    passes: int
-    joules: float | NotMeasured
+    parts: list[Part] | NotMeasured
 
 
 @dataclass(frozen=True)
@@ -224,10 +244,9 @@ class Meter:
     ) -> Energy | NotMeasured:
         if isinstance(idle, NotMeasured):
             return idle
-        if isinstance(window.joules, NotMeasured):
-            return window.joules
-        seconds = window.until - window.since
-        return Energy(window.joules, seconds, window.passes, idle, self.counter.source, sampled_j)
+        if isinstance(window.parts, NotMeasured):
+            return window.parts
+        return Energy(window.parts, idle, self.counter.source, sampled_j)
 
     def _window(
         self, call: Callable[[], object], idle: Idle | NotMeasured, min_seconds: float, warm_seconds: float
@@ -236,16 +255,22 @@ class Meter:
         self._run(call, warm_seconds)
         began = self.clock()
         if isinstance(idle, NotMeasured):
-            passes = self._run(call, min_seconds)
-            return _Window(began, self.clock(), passes, idle)
+            self._run(call, min_seconds)
+            return _Window(began, self.clock(), idle)
+        parts: list[Part] = []
         try:
-            start = self._to_update(call)
-            passes = self._run(call, max(min_seconds, PERIODS_A_WINDOW * idle.period_s))
-            end = self._to_update(call)
-            _must_rise(start.joules, end.joules)
+            edge = start = self._to_update(call)
+            for number in range(1, PARTS + 1):
+                # Each runs up to its share of the whole, so that waiting for an update adds up to nothing.
+                due = start.at + number / PARTS * max(min_seconds, PERIODS_A_WINDOW * idle.period_s)
+                passes = self._run(call, due - edge.at)
+                after = self._to_update(call)
+                _must_rise(edge.joules, after.joules)
+                parts.append(Part(after.at - edge.at, after.joules - edge.joules, passes + after.passes))
+                edge = after
         except Unavailable as error:
-            return _Window(began, self.clock(), 0, NotMeasured(str(error)))
-        return _Window(start.at, end.at, passes + end.passes, end.joules - start.joules)
+            return _Window(began, self.clock(), NotMeasured(str(error)))
+        return _Window(start.at, edge.at, parts)
 
     def _run(self, call: Callable[[], object], seconds: float) -> int:
         """Run passes for `seconds`; at least one."""
@@ -331,6 +356,7 @@ def energy_columns(measured: Measurement, questions_per_pass: float) -> dict[str
             "energy_source": energy.source,
             "energy_window_s": energy.seconds,
             "energy_passes": energy.passes,
+            "energy_parts": [part._asdict() for part in energy.parts],
             "energy_resolution_percent": energy.resolution_percent,
             "energy_counter_period_ms": energy.idle.period_s / MILLI,
             "idle_power_w": energy.idle.watts,

@@ -20,6 +20,7 @@ COMPILE = ("off", "default", "max-autotune")
 """`max-autotune` times kernels while compiling and, on a GPU, replays the pass as a CUDA graph."""
 AXES = {"dtype": DTYPES, "backend": BACKENDS, "compile": COMPILE}
 DEVICES = ("auto", "cpu", "cuda")
+ENERGY = ("all", "first", "off")
 
 
 class Setting(NamedTuple):
@@ -83,6 +84,8 @@ def check_spec(spec: dict) -> None:
         for key, low in limits:
             if not isinstance(block.get(key), int | float) or block[key] < low:
                 raise InputError(f"{where}.{key}: expected a number from {low} up, got {block.get(key)!r}")
+    if spec.get("energy", "all") not in ENERGY:
+        raise InputError(f"profile.energy: expected one of {', '.join(ENERGY)}, got {spec['energy']!r}")
     for key, allowed in (("device", DEVICES), ("foreign_processes", POLICIES)):
         if spec.get(key) not in allowed:
             raise InputError(f"profile.{key}: expected one of {', '.join(allowed)}, got {spec.get(key)!r}")

@@ -87,8 +87,8 @@ def select(
                 hidden,
             )
         widths = (
-            _rounded_share(heads, budget.heads, round_to[0]),
-            _rounded_share(ff, budget.ff, round_to[1]),
+            rounded_share(heads, budget.heads, round_to[0]),
+            rounded_share(ff, budget.ff, round_to[1]),
         )
     else:
         if not found.additive:
@@ -130,7 +130,7 @@ def _highest(scores: np.ndarray, kept: int, values: np.ndarray | None) -> np.nda
     return mask[0]
 
 
-def _rounded_share(scores: np.ndarray, share: float, multiple: int) -> tuple[int, ...]:
+def rounded_share(scores: np.ndarray, share: float, multiple: int) -> tuple[int, ...]:
     """Widths of layers, of `scores` [layers, gates], in multiples or full.
 
     Each is what the ranking keeps there, rounded down; what that leaves over goes to those that lost most.

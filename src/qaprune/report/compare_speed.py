@@ -33,16 +33,16 @@ Windows = dict[str, tuple[float, float]]
 """variant -> windows a question in A and in B."""
 
 
-class Slowdown(NamedTuple):
-    """Per cent more time in B than in A, and the ends of its interval."""
+class Growth(NamedTuple):
+    """Per cent more time or energy in B than in A, and the ends of its interval."""
 
     change: float
     low: float
     high: float
 
-    def scaled(self, factor: float) -> Slowdown:
+    def scaled(self, factor: float) -> Growth:
         """The same where B needs `factor` times as many passes."""
-        return Slowdown(*(100 * ((1 + part / 100) * factor - 1) for part in self))
+        return Growth(*(100 * ((1 + part / 100) * factor - 1) for part in self))
 
     def verdict(self, tolerance: float) -> str:
         """A regression only where even the lower end is beyond the tolerance."""
@@ -63,11 +63,11 @@ class CellPair:
         """The variants that both timed."""
         return [name for name in self.a if name in self.b]
 
-    def plain(self, variant: str) -> Slowdown:
+    def plain(self, variant: str) -> Growth:
         """Change of the variant's own latency."""
         return self._slowdown(*(_in_order(side[variant]) for side in (self.a, self.b)))
 
-    def against_teacher(self, variant: str) -> Slowdown:
+    def against_teacher(self, variant: str) -> Growth:
         """Change of its latency as a share of the teacher's in the same round: drift in a run cancels."""
         return self._slowdown(*(1 / ratios for ratios in self.speedups(variant)))
 
@@ -75,9 +75,9 @@ class CellPair:
         """Teacher / variant of each round of A and of B."""
         return tuple(paired_ratios(side["teacher"], side[variant]) for side in (self.a, self.b))
 
-    def _slowdown(self, before: np.ndarray, after: np.ndarray) -> Slowdown:
+    def _slowdown(self, before: np.ndarray, after: np.ndarray) -> Growth:
         ratios = ratio_of_medians(before, after, self.resamples, level=SPEED_LEVEL)
-        return Slowdown(*(100 * (ratio - 1) for ratio in ratios))
+        return Growth(*(100 * (ratio - 1) for ratio in ratios))
 
 
 def _in_order(rounds: dict[int, float]) -> np.ndarray:
@@ -167,10 +167,10 @@ def setting_name(batch: int, length: int, dtype: str, backend: str, compiled: st
 
 def _slowdowns(
     pair: CellPair, batch: int, windows: Windows, tolerance: float
-) -> dict[str, dict[str, tuple[float, float, Slowdown, str]]]:
+) -> dict[str, dict[str, tuple[float, float, Growth, str]]]:
     """variant -> measure -> its value in A and in B, the slowdown, and a note about the teacher."""
     teacher = pair.plain("teacher") if "teacher" in pair.common() else None
-    found: dict[str, dict[str, tuple[float, float, Slowdown, str]]] = {}
+    found: dict[str, dict[str, tuple[float, float, Growth, str]]] = {}
     for variant in pair.common():
         plain = pair.plain(variant)
         against = pair.against_teacher(variant) if teacher and variant != "teacher" else None
@@ -189,7 +189,7 @@ def _slowdowns(
     return found
 
 
-def _teacher_note(against: Slowdown | None, teacher: Slowdown | None) -> str:
+def _teacher_note(against: Growth | None, teacher: Growth | None) -> str:
     """Whether a slower variant is slow alone. `against` is None for the teacher itself."""
     if teacher is None:
         return ""
@@ -201,7 +201,7 @@ def _teacher_note(against: Slowdown | None, teacher: Slowdown | None) -> str:
 
 
 def _compare_single(run: str, a: Timings, b: Timings, tolerances: Tolerances) -> Comparison:
-    """Energy and peak memory: a cell has one figure and no samples, so the figure itself is gated."""
+    """Energy, by the parts of its windows; peak memory, of which a cell has one figure that is gated."""
     found = Comparison()
     for measure in SINGLE:
         before, after = _cells_of(a, measure), _cells_of(b, measure)
@@ -229,22 +229,58 @@ def _cells_of(timings: Timings, measure: str) -> dict[tuple, dict]:
 
 
 def _single_finding(run: str, measure: str, old: dict, new: dict, tolerance: float) -> Finding:
-    growth = 100 * (new[measure] / old[measure] - 1)
-    verdict = REGRESSION if growth > tolerance else FINE
+    figures = (old[measure], new[measure])
     cell = setting_name(*(new[key] for key in ("batch", "length", "dtype", "backend", "compile")))
+    growth = energy_growth(old, new) if measure == "energy_j" else None
+    if growth is None:
+        change = 100 * (figures[1] / figures[0] - 1)
+        verdict = REGRESSION if change > tolerance else FINE
+        return Finding(
+            run, new["variant"], measure, *figures, change, verdict, tolerance=tolerance, cell=cell
+        )
     return Finding(
         run,
         new["variant"],
         measure,
-        old[measure],
-        new[measure],
-        growth,
-        verdict,
-        None,
-        None,
+        *figures,
+        growth.change,
+        growth.verdict(tolerance),
+        growth.low,
+        growth.high,
         tolerance,
         cell,
+        f"above {_common_idle(old, new):.1f} W of idle in both",
     )
+
+
+def _common_idle(old: dict, new: dict) -> float:
+    """One idle power for both: a folder's own reading moves all its variants at once."""
+    return (old["idle_power_w"] + new["idle_power_w"]) / 2
+
+
+def energy_growth(old: dict, new: dict) -> Growth | None:
+    """Per cent more joules a question above the mean of both idle powers, from the parts of both windows:
+    Welch's interval of the difference of their logarithms. None where a window has no parts above it.
+    """
+    from scipy.stats import t
+
+    if not (old.get("energy_parts") and new.get("energy_parts")):
+        return None
+    idle = _common_idle(old, new)
+    logs = []
+    for cell in (old, new):
+        passes = sum(part["passes"] for part in cell["energy_parts"])
+        questions = sum(part["joules"] for part in cell["energy_parts"]) / cell["energy_gross_j"] / passes
+        net = np.array([part["joules"] - idle * part["seconds"] for part in cell["energy_parts"]])
+        if net.min() <= 0:
+            return None
+        logs.append(np.log(net / np.array([part["passes"] for part in cell["energy_parts"]]) / questions))
+    errors = [part.var(ddof=1) / part.size for part in logs]
+    change, error = logs[1].mean() - logs[0].mean(), sum(errors)
+    if error > 0:
+        freedom = error**2 / sum(one**2 / (part.size - 1) for one, part in zip(errors, logs, strict=True))
+        error = t.ppf(0.5 + SPEED_LEVEL / 200, freedom) * error**0.5
+    return Growth(*(float(100 * np.expm1(change + side)) for side in (0, -error, error)))
 
 
 def _single_gap(run: str, measure: str, old: dict, new: dict) -> Gap:

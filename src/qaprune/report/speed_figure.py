@@ -29,7 +29,8 @@ def speed_figure(rows: list[Row]) -> Any:
         axes.axvline(1.0, color=GREY, lw=0.8)
         axes.set_xlim(left=min(0.95, axes.get_xlim()[0]))
         axes.set_xlabel("speedup over the teacher (x)")
-        axes.legend(loc="upper right", frameon=False, fontsize=8.5) if shown else None
+        if axes.get_legend_handles_labels()[1]:
+            axes.legend(loc="upper right", frameon=False, fontsize=8.5)
     return figure
 
 
