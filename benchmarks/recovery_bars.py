@@ -5,6 +5,7 @@
 - The teacher is `--margin` F1 above `no-answer`.
 - The best method at the budget, chosen on the train hold-out among the recovered rows of criteria that look
   at the task, loses at most `--loss` F1 on dev to the better of teacher and teacher+ (chosen there too).
+  Like the teacher's bar it is judged by the figure itself, not by its interval.
 - It is above the random masks, the small baselines (whole layers) and Torch-Pruning's Taylor selection,
   each with the same recovery, by more than the interval of the difference (paragraphs resampled).
 - On the average over the points that have both, distilled is at least retrained, retrained at least pruned.
@@ -61,6 +62,11 @@ def recovered(runs: list[Run], budget: str, kind: str) -> dict[str, str]:
     }
 
 
+def interval(samples: list[dict[str, np.ndarray]], one: str, other: str) -> tuple[float, float]:
+    """Of the difference of two rows, on the mean over the runs."""
+    return percentile_interval(np.mean([f1[one] - f1[other] for f1 in samples], axis=0))
+
+
 def bars(runs: list[Run], budget: str, loss: float, margin: float) -> Iterator[Line]:
     """All bars of one run, or of the means of several seeds."""
     above = mean(runs, "teacher") - mean(runs, "no-answer")
@@ -75,7 +81,9 @@ def bars(runs: list[Run], budget: str, loss: float, margin: float) -> Iterator[L
     best = best_of(runs, methods.values())
     reference = best_of(runs, (name for name in ("teacher", "teacher+") if name in shared(runs)))
     lost = mean(runs, reference) - mean(runs, best)
-    yield f"{best}, best on the hold-out: {lost:.1f} F1 lost to {reference} (bar {loss:g})", lost <= loss
+    low, high = interval(samples, reference, best)
+    text = f"{best}, best on the hold-out: {lost:.1f} F1 [{low:.1f}, {high:.1f}] lost to {reference}"
+    yield f"{text} (bar {loss:g})", lost <= loss
     for rival in RIVALS:
         # Under its own name, or where it has another one at this budget (`l0@ends`) the best of those.
         own = [key for name, key in found.items() if base_name(name) == rival]
@@ -83,7 +91,7 @@ def bars(runs: list[Run], budget: str, loss: float, margin: float) -> Iterator[L
             yield f"{rival}: no distilled row at {budget}", None
             continue
         key = found.get(rival) or best_of(runs, own)
-        low, high = percentile_interval(np.mean([f1[best] - f1[key] for f1 in samples], axis=0))
+        low, high = interval(samples, best, key)
         lead = mean(runs, best) - mean(runs, key)
         yield f"{lead:+.1f} F1 [{low:+.1f}, {high:+.1f}] to {rival}", low > 0
     yield from steps(runs)
