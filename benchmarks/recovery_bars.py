@@ -31,7 +31,7 @@ from qaprune.report.collect import Run, read_run
 from qaprune.report.intervals import bootstrap_f1, percentile_interval
 
 RIVALS = ("random", "first_layers", "alternate_layers", "torch_pruning_global")
-BLIND = (*RIVALS, "torch_pruning_layer", "uniform")
+BLIND = (*RIVALS, "torch_pruning_layer", "uniform", "magnitude")
 """What cannot be the best method: rivals and their kin, and what does not look at the task."""
 Line = tuple[str, bool | None]
 """What was found, and whether the bar holds; None: this run does not tell."""

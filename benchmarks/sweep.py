@@ -28,7 +28,9 @@ def trials(results: Path, run: str) -> dict[str, list[dict[str, Any]]]:
     for path in sorted((results / "recover" / run).glob("*/*/stage.json")):
         record, point = read_stage(path.parent), path.parent.parent.name
         row = record["result"]
-        gate = next(iter((results / "gate" / run).glob(f"{row['criterion']}*/stage.json")), None)
+        # A criterion's scores, of all budgets or of each.
+        folders = (results / "gate" / run / name for name in (row["criterion"], point))
+        gate = next((path for folder in folders if (path := folder / "stage.json").exists()), None)
         settings = dict(read_stage(gate.parent)["spec"].get("settings", {})) if gate else {}
         training = record["spec"]["training"]
         settings = {f"gate {key}": value for key, value in settings.items()} | {

@@ -163,7 +163,7 @@ def main(argv: list[str] | None = None) -> int:
     """Print a line a choice."""
     import torch
 
-    from qaprune.train.compute import keep_freed_memory
+    from qaprune.train.compute import keep_freed_memory, repeat_sums
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--size", choices=SIZES, default="bert-6x384")
@@ -176,6 +176,8 @@ def main(argv: list[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     torch.set_flush_denormal(True)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda":
+        repeat_sums()
     choices = [Choice(*each) for each in product(("eager", "sdpa"), ("bfloat16", "float32"), (0.0, 0.1))]
     if args.compile:
         choices += [Choice(name, "bfloat16", 0.0, "default") for name in ("eager", "sdpa")]

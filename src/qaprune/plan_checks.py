@@ -54,8 +54,11 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
             extra = "; pip install 'qaprune[peers]'" if built_in else ""
             raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
         _check_epochs(config, name, settings.get("recovery_changes", {}))
+        asked = settings.get("budgets", config["budgets"])
         if settings.get("gradual"):
-            _check_gradual(name, settings.get("budgets", config["budgets"]))
+            _check_gradual(name, asked)
+        if not load_criterion(name).scores_hidden:
+            _check_no_hidden(name, asked)
         if load_criterion(name).trains_weights and not built_in:
             share = settings.get("settings", {}).get("share")
             if not isinstance(share, float) or not 0 < share < 1:
@@ -78,6 +81,15 @@ def _check_epochs(config: Config, name: str, changes: Mapping[str, Any]) -> None
             f"config: criteria.{name}.recovery_changes.epochs: expected at most the {most} of "
             f"recovery.training.epochs, which teacher+ has, got {changes['epochs']}"
         )
+
+
+def _check_no_hidden(name: str, budgets: list[str]) -> None:
+    for budget in budgets:
+        if parse_budget(budget).hidden is not None:
+            raise InputError(
+                f"config: criteria.{name}: budget {budget!r} cuts the hidden width, of which this "
+                "criterion has no scores; expected `budgets` of heads and units alone"
+            )
 
 
 def _check_gradual(name: str, budgets: list[str]) -> None:

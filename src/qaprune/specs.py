@@ -17,7 +17,7 @@ VERSIONS = {
     "features": 3,
     "latency": 1,
     "teacher": 6,
-    "gate": 3,
+    "gate": 4,
     "prune": 4,
     "recover": 5,
     "evaluate": 3,

@@ -26,6 +26,7 @@ from qaprune.train.compute import Compute
 from qaprune.train.hidden import HiddenMatch, initial_map
 from qaprune.train.loop import Job, train
 from qaprune.train.objectives import Finetune, Objective
+from qaprune.train.optimizers import make_optimizer
 from tests.conftest import closed_mask, make_features, make_model
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32, "eager")
@@ -295,6 +296,15 @@ def test_the_memory_of_a_cpu_runs_out_alike(tmp_path):
 def test_out_of_memory_with_one_window_is_one_line(tmp_path):
     with pytest.raises(InputError, match="t: out of memory with a single window of 32 tokens on cpu"):
         Training("gold").run(tmp_path, wrap=Hungry(0))
+
+
+def test_whole_numbers_are_settings_too():
+    """YAML's 2 is no float: gates that start there and an optimizer without a second moment."""
+    model = make_model("bert")
+    whole = GATES | {"init_heads": 2, "init_ff": 2, "init_hidden": 4}
+    task = GateTask(model_shape(model), whole, 3, parse_budget("h50-f50-d75"), model, hidden=True)
+    assert [gates.mean().item() for gates in L0Gates(task).parameters] == [2, 2, 4]
+    assert make_optimizer(model, 1e-3, 0.0, 0).param_groups[0]["betas"] == (0.9, 0.0)
 
 
 def test_out_of_memory_in_the_optimizers_step_is_one_line(tmp_path):

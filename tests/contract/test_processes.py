@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 from qaprune.data.examples import Example
 from qaprune.data.features import save_features
 from qaprune.data.prepared import write_examples
+from qaprune.errors import InputError
+from qaprune.train import processes
 from qaprune.train.checkpoints import SECONDS
 from tests.conftest import make_features, make_model
 
@@ -240,6 +242,13 @@ def test_a_number_of_processes_that_nobody_started_is_refused(folder, tmp_path):
     assert done.returncode == 1
     assert "compute.processes: expected 2, but 1 run here; start the stage with torchrun" in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_fewer_gpus_than_processes_are_refused(monkeypatch):
+    monkeypatch.setattr(processes.stage, "launched_processes", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="expected a GPU for each of 2, but torch finds 1"):
+        processes.join(2, torch.device("cuda"))
 
 
 def test_a_disk_that_fills_up_is_one_line(folder, tmp_path):

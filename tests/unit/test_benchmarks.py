@@ -229,6 +229,27 @@ def test_the_comparison_with_the_recipe_fails_where_a_bar_is_missed(
     assert lines[-1].startswith(f"our loss {sum(stock) / 3 - 60:+.2f}, at most")
 
 
+def test_answerable_files_of_one_name_stay_two(monkeypatch, tmp_path):
+    for side, answers in (("train", 2), ("dev", 1)):
+        (tmp_path / side).mkdir()
+        asked = [{"id": str(n), "answers": ["x"]} for n in range(answers)]
+        content = {"data": [{"paragraphs": [{"qas": asked}]}]}
+        (tmp_path / side / "data.json").write_text(json.dumps(content))
+    kept = {}
+
+    def prepare(_model, train, dev, *_):
+        for side, path in (("train", train), ("dev", dev)):
+            content = json.loads(path.read_text())
+            kept[side] = len(content["data"][0]["paragraphs"][0]["qas"])
+        raise KeyError
+
+    monkeypatch.setattr(stock_trainer, "prepare", prepare)
+    files = [f"--{side}={tmp_path / side / 'data.json'}" for side in ("train", "dev")]
+    with pytest.raises(KeyError):
+        stock_trainer.main(["--model", "x", *files, "--answerable", "--threads", "1"])
+    assert kept == {"train": 2, "dev": 1}
+
+
 def test_seeds_that_were_compared_are_not_trained_again(monkeypatch, tmp_path, capsys):
     words = ["--steps", "0", "--rows", str(tmp_path / "rows.jsonl"), "--seeds"]
     assert compare(monkeypatch, [60.0], 10.0, *words, "1") == 0

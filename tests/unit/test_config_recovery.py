@@ -120,6 +120,13 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
     ("overlay", "message"),
     [
         ({"criteria": {"gain@": GAIN}}, "criteria: expected a name that matches"),
+        (
+            {
+                "criteria": {"torch_pruning_layer": {"windows": 64, "batch_tokens": 512}},
+                "budgets": ["h50-f50", "h50-f50-d50"],
+            },
+            "criteria.torch_pruning_layer: budget 'h50-f50-d50' cuts the hidden width, of which this",
+        ),
         ({"criteria": {"gian@b": {}}}, "'gian' is no known criterion; did you mean 'gain'"),
         ({"criteria": {"gain@b": GAIN | {"windows": 0}}}, "criteria.gain@b.windows: expected at least 1"),
         ({"criteria": {"gain": GAIN | {"seeds": [7]}}}, "criteria.gain.seeds: 7 is not one of 13"),

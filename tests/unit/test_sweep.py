@@ -27,13 +27,17 @@ def write(folder, name: str, lr: float, f1: float, gate: dict) -> None:
         (path / "stage.json").write_text(json.dumps(record))
 
 
+def write_teacher(folder) -> None:
+    made = folder / "teacher" / "m-squad2-s1"
+    made.mkdir(parents=True)
+    (made / "stage.json").write_text(json.dumps({"result": {"teacher_tokens": 9000, "holdout_f1": 60.125}}))
+
+
 def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
     write(tmp_path, "l0@a", 1e-4, 51.25, {"steps": 120, "lr": 0.1})
     write(tmp_path, "l0@b", 2e-4, 52.5, {"steps": 120, "lr": 0.2})
     write(tmp_path, "gain@a", 1e-4, 50.0, {"windows": 64})
-    made = tmp_path / "teacher" / "m-squad2-s1"
-    made.mkdir(parents=True)
-    (made / "stage.json").write_text(json.dumps({"result": {"teacher_tokens": 9000, "holdout_f1": 60.125}}))
+    write_teacher(tmp_path)
     assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].split() == ["|", "teacher", "|", "|", "9,000", "|", "60.12", "|"]
@@ -43,6 +47,16 @@ def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
     assert "*" not in slow
     assert "gate lr 0.1, lr 0.0001" in slow
     assert "steps" not in slow, "what is the same in all trials is left out"
+
+
+def test_settings_of_a_gate_are_its_own(tmp_path, capsys):
+    """Not those of another criterion whose name begins like its."""
+    for name, lr in (("l0", 0.1), ("l0_joint", 0.3), ("l0@b", 0.2)):
+        write(tmp_path, name, 1e-4, 50.0, {"lr": lr})
+    write_teacher(tmp_path)
+    assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "gate lr 0.1" in next(line for line in lines if "l0-h50-f50" in line)
 
 
 def test_a_folder_without_rows_is_one_line(tmp_path, capsys):

@@ -13,7 +13,7 @@ rule evaluate:
         ENVIRONMENT
     threads: PLAN.config["evaluate"]["threads"]
     resources:
-        gpu=1,
+        gpu=PLAN.training_processes,  # computes on the first: no two jobs share it
     params:
         spec=spec("evaluate"),
         variants=variant_options(),

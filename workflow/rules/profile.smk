@@ -11,7 +11,7 @@ rule latency:
     # All cores: no other job may run while this one times.
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=PLAN.training_processes,  # computes on the first: no two jobs share it
     params:
         spec=spec("latency"),
     shell:
@@ -35,7 +35,7 @@ rule profile:
     # All cores: no other job may run while this one times.
     threads: workflow.cores
     resources:
-        gpu=1,
+        gpu=PLAN.training_processes,  # computes on the first: no two jobs share it
     params:
         spec=spec("profile"),
         variants=variant_options(timed=True),

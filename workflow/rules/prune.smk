@@ -15,7 +15,7 @@ rule prune:
         ENVIRONMENT
     threads: PLAN.config["compute"]["threads"]
     resources:
-        gpu=1,
+        gpu=PLAN.training_processes,  # computes on the first: no two jobs share it
     params:
         spec=spec("prune"),
         latency=latency_option,

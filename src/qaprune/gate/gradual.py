@@ -36,6 +36,7 @@ class Gradual:
         self._name, self._criterion = name, criterion
         self._steps = settings["steps"]
         self.package = criterion.package
+        self.scores_hidden = criterion.scores_hidden
         self.version = criterion.version
 
     def score(self, task: GateTask) -> Scores:

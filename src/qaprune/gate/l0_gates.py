@@ -34,7 +34,7 @@ class L0Gates(LearntGates):
         device = next(task.model.parameters()).device
         starts = (settings["init_heads"], settings["init_ff"], settings.get("init_hidden", HIDDEN_START))
         self.parameters = [
-            torch.full(gates, start, device=device, requires_grad=True)
+            torch.full(gates, float(start), device=device, requires_grad=True)
             for gates, start in zip(gate_shapes(task), starts, strict=False)
         ]
         self.warmup = settings["warmup"]

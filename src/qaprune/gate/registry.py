@@ -45,7 +45,7 @@ BUILT_IN = {
 }
 
 
-OPTIONAL = {"additive": False, "trains_weights": False, "package": None}
+OPTIONAL = {"additive": False, "trains_weights": False, "package": None, "scores_hidden": True}
 """Facts that a criterion need not say, and what is taken then."""
 KINDS = ("heads", "ff", "hidden")
 """What gates stand on; the third only where a task asks for it."""
@@ -131,6 +131,7 @@ class Criterion(Protocol):
     More may be set. `additive = True`: scores of heads and units may be added up, as estimates of a
     loss may. `trains_weights = True`: trained weights are left in the task's model, at the expense of
     `share` of recovery's epochs. `package`: the module of another package that it needs.
+    `scores_hidden = False`: it has no scores of hidden dimensions.
     """
 
     needs_model: bool
@@ -139,6 +140,7 @@ class Criterion(Protocol):
     additive: bool
     trains_weights: bool
     package: str | None
+    scores_hidden: bool
     version: int
 
     def score(self, task: GateTask) -> Scores: ...

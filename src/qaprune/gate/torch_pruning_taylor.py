@@ -28,6 +28,7 @@ class TorchPruningGlobal:
     per_budget = False
     whole_layers = False
     package = "torch_pruning"
+    scores_hidden = False
     version = 1
 
     def score(self, task: GateTask) -> Scores:

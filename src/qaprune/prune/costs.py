@@ -77,21 +77,36 @@ def limit_of(budget: Budget, costs: Costs) -> float:
     return limit
 
 
+def _shared_out(table: np.ndarray) -> np.ndarray:
+    """What a mean width costs where layers may have wider and narrower ones: the lower convex hull."""
+    corners: list[int] = []
+    for width in range(len(table)):
+        while len(corners) > 1:
+            before, last = corners[-2:]
+            rise = (table[last] - table[before]) * (width - before)
+            if rise < (table[width] - table[before]) * (last - before):
+                break
+            corners.pop()
+        corners.append(width)
+    return np.interp(np.arange(len(table)), corners, table[corners])
+
+
 def as_shares(budget: Budget, costs: Costs | None) -> Budget:
     """The budget as per cents of heads and units, for a criterion that trains towards them.
 
-    Own choice: the same share of both kinds in every layer, the largest that stays within the limit.
+    Own choice: the same share of both kinds, the largest whose cost stays within the limit where layers
+    share it out as is cheapest. Where a part costs mostly by being there, as on a GPU that waits for
+    launches, that is to close some and keep others: half a part then costs half.
     """
     if budget.kind == SHARES:
         return budget
     limit = limit_of(budget, costs)
+    cheapest = [_shared_out(table) for table in (costs.heads, costs.ff)]
     low, high = 0.0, 1.0
     for _ in range(30):
         share = (low + high) / 2
-        # Between whole widths the cost is taken as linear: a share is not bound to one layer's counts.
         cost = costs.fixed + costs.layers * sum(
-            np.interp(share * (len(table) - 1), np.arange(len(table)), table)
-            for table in (costs.heads, costs.ff)
+            np.interp(share * (len(table) - 1), np.arange(len(table)), table) for table in cheapest
         )
         low, high = (share, high) if cost <= limit else (low, share)
     return replace(budget, heads=100 * low, ff=100 * low)

@@ -144,6 +144,8 @@ def rounded_share(scores: np.ndarray, share: float, multiple: int) -> tuple[int,
         if widths[layer] < kept[layer] and step <= left:
             widths[layer] += step
             left -= step
+    if not any(widths):  # less than one multiple: as without rounding, something stays
+        widths[int(np.argmax(kept))] = min(multiple, full)
     return tuple(widths)
 
 

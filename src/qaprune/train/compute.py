@@ -75,6 +75,17 @@ def keep_freed_memory() -> None:
         mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD: the heap is not trimmed
 
 
+def repeat_sums() -> None:
+    """Have a GPU add up in the same order each time. Before its first product."""
+    # cuBLAS repeats its sums only with a workspace of fixed size, set before its first call.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    # Not `warn_only`: fused attention then adds up its gradients in another order each time.
+    torch.use_deterministic_algorithms(True)
+    # Else each new tensor is filled before it is written: hundreds of launches a step, and no other result.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cudnn.benchmark = False
+
+
 def start(settings: dict[str, Any], seed: int) -> Compute:
     """Set threads, seed and determinism of this process, once, from a spec's `compute` block."""
     keep_freed_memory()
@@ -85,11 +96,7 @@ def start(settings: dict[str, Any], seed: int) -> Compute:
     torch.set_flush_denormal(True)
     processes, device = join(settings.get("processes", 1), resolve_device(settings["device"]))
     if device.type == "cuda":
-        # cuBLAS repeats its sums only with a workspace of fixed size, set before its first call.
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        # Not `warn_only`: fused attention then adds up its gradients in another order each time.
-        torch.use_deterministic_algorithms(True)
-        torch.backends.cudnn.benchmark = False
+        repeat_sums()
     compute = Compute(
         device,
         resolve_dtype(settings["dtype"], device),

@@ -77,6 +77,10 @@ def join(expected: int, device: torch.device) -> tuple[Processes, torch.device]:
         )
     if expected == 1:
         return ALONE, device
+    if device.type == "cuda" and (found := torch.cuda.device_count()) < expected:
+        raise InputError(
+            f"compute.processes: expected a GPU for each of {expected}, but torch finds {found}"
+        )
     from accelerate import PartialState
 
     state = PartialState(cpu=device.type == "cpu")
