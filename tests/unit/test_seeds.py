@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from qaprune.report.collect import collect
+from qaprune.report.figures import what_bars_are
 from qaprune.report.rows import build_rows, name_of
 from qaprune.report.seeds import over_seeds, seeds_of
-from qaprune.report.tables import points_markdown
+from qaprune.report.tables import mean_of, points_markdown
 from qaprune.report.terminal import terminal_text
 from tests.unit.report_data import write_evaluate, write_profile
 
@@ -76,3 +77,13 @@ def test_both_tables_show_mean_and_spread_and_the_page_each_seed_too(rows: list[
 def test_long_answers_have_a_mean_too(tmp_path: Path):
     page = points_markdown(rows_of(tmp_path, (13, 14), "nq"))
     assert "long F1" in page.partition("Each seed:")[0]
+
+
+def test_rows_of_fewer_seeds_are_said_to_be_that(rows: list[dict]):
+    fewer = [row for row in rows if row["criterion"] != "l0" or row["seed"] == 13]
+    assert what_bars_are(rows).endswith("lowest to highest seed")
+    assert what_bars_are(fewer).endswith(
+        "lowest to highest seed, of a point with one seed its 95 % interval"
+    )
+    assert mean_of(rows).endswith("between the seeds")
+    assert "Rows of fewer seeds: compare deltas" in mean_of(fewer)

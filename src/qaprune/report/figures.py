@@ -143,7 +143,10 @@ def what_bars_are(rows: list[Row], across: Across = SPEEDUP, pruned: bool = True
     seeds = seeds_of(rows)
     named = ", ".join(str(seed) for seed in seeds)
     if len(seeds) > 1:
-        return f"mean of seeds {named}; bars: lowest to highest seed"
+        bars = f"mean of seeds {named}; bars: lowest to highest seed"
+        # Such a point stands beside a teacher that is a mean: its own difference is in the table.
+        alone = any(len(item.rows) == 1 for item in over_seeds(rows))
+        return f"{bars}, of a point with one seed its 95 % interval" if alone else bars
     bars = f"seed {named}; bars: 95 % bootstrap intervals without noise of training and threshold"
     if pruned and draws_of(rows):
         bars += "; random pruned: mean and range of its masks"

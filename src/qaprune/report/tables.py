@@ -234,7 +234,10 @@ def _full_dev(group: list[Row]) -> str:
 def mean_of(group: list[Row]) -> str:
     """What a table of means over the seeds says above it."""
     seeds = ", ".join(str(seed) for seed in seeds_of(group))
-    return f"Mean of seeds {seeds}; sd: standard deviation between the seeds"
+    said = f"Mean of seeds {seeds}; sd: standard deviation between the seeds"
+    if all(len(item.rows) == len(seeds_of(group)) for item in over_seeds(group)):
+        return said
+    return f"{said}. Rows of fewer seeds: compare deltas, which are to the same seed's teacher"
 
 
 def speed_body(group: list[Row], between: str = " to ") -> list[tuple[str, ...]]:
