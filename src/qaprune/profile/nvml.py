@@ -55,9 +55,8 @@ def ask(nvml: ModuleType, function: str, *arguments: Any) -> Any:
         return getattr(nvml, function)(*arguments)
     except nvml.NVMLError as error:
         raise _answer(nvml, function, error) from error
-    except (
-        nvml.NVMLLibraryMismatchError
-    ) as error:  # no NVMLError: a driver older than the function's layout
+    except nvml.NVMLLibraryMismatchError as error:
+        # No NVMLError: the driver is older than what the function answers in.
         raise Unavailable(f"{function}: {error}", for_good=True) from error
 
 
