@@ -158,13 +158,13 @@ def point_flops(
 ) -> tuple[float, float]:
     """FLOPs of a point's gate, and of each kind of its recovery."""
     settings = plan.config["criteria"][point.criterion]
-    changed = plan.config["recovery"] | settings.get("recovery_changes", {})
-    epochs = changed.get("epochs", changed["training"]["epochs"])
+    recovery = plan.recovery(point)
+    epochs = recovery["training"]["epochs"]
     read = settings.get("steps", 0) * settings.get("batch_tokens", 0) + settings.get("windows", 0) * window
     jointly = plan.joint_share(point) * epochs * epoch_tokens
     # Joint criteria also need the weights' gradients: half as much again.
     gate = 4 * weights * (read + 1.5 * jointly)
-    after = epochs * epoch_tokens - jointly - (read if changed.get("include_gate") else 0)
+    after = epochs * epoch_tokens - jointly - (read if recovery.get("include_gate") else 0)
     # Where hidden states are matched the teacher computes along.
     teacher = 2 * weights if plan.matches_hidden(point) else 0
     return gate, max(after, 0) * (6 * weights * share_left(point) + teacher)

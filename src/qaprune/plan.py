@@ -214,9 +214,13 @@ class Plan:
             return 0.0
         return self.joint_settings(point.criterion)["share"]
 
+    def recovery(self, point: Point) -> dict[str, Any]:
+        """The config's recovery with what differs for the point's criterion."""
+        return self._specs.recovery(point.criterion)
+
     def matches_hidden(self, point: Point) -> bool:
         """Whether a point's distilled row is brought to the teacher's hidden states too."""
-        return bool(self._specs.recovery(point.criterion).get("hidden_weight"))
+        return bool(self.recovery(point).get("hidden_weight"))
 
     def distils_gates(self, point: Point) -> bool:
         """Whether a point's criterion trains weights towards the teacher's logits."""

@@ -56,9 +56,9 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
         _check_epochs(config, name, settings.get("recovery_changes", {}))
         asked = settings.get("budgets", config["budgets"])
         if settings.get("gradual"):
-            _check_gradual(name, asked)
+            _check_width(f"{name}.gradual", asked, "which is not done in steps")
         if not load_criterion(name).scores_hidden:
-            _check_no_hidden(name, asked)
+            _check_width(name, asked, "of which this criterion has no scores")
         if load_criterion(name).trains_weights and not built_in:
             share = settings.get("settings", {}).get("share")
             if not isinstance(share, float) or not 0 < share < 1:
@@ -83,21 +83,12 @@ def _check_epochs(config: Config, name: str, changes: Mapping[str, Any]) -> None
         )
 
 
-def _check_no_hidden(name: str, budgets: list[str]) -> None:
+def _check_width(key: str, budgets: list[str], why: str) -> None:
+    """No budget of these cuts the hidden width."""
     for budget in budgets:
         if parse_budget(budget).hidden is not None:
             raise InputError(
-                f"config: criteria.{name}: budget {budget!r} cuts the hidden width, of which this "
-                "criterion has no scores; expected `budgets` of heads and units alone"
-            )
-
-
-def _check_gradual(name: str, budgets: list[str]) -> None:
-    """What is cut in steps stays in place until the last one: that is not done for the hidden width."""
-    for budget in budgets:
-        if parse_budget(budget).hidden is not None:
-            raise InputError(
-                f"config: criteria.{name}.gradual: budget {budget!r} cuts the hidden width; expected "
+                f"config: criteria.{key}: budget {budget!r} cuts the hidden width, {why}; expected "
                 "budgets of heads and units alone"
             )
 

@@ -9,20 +9,10 @@ import pynvml
 import pytest
 
 from qaprune.errors import InputError
+from qaprune.profile.energy import ENERGY_COLUMNS, Energy, Idle, Measurement, Part, energy_columns
 from qaprune.profile.nvml import Gpu, find_gpu
 from qaprune.profile.outcome import NotMeasured
-from qaprune.profile.power import (
-    ENERGY_COLUMNS,
-    PERIODS_A_WINDOW,
-    Energy,
-    Idle,
-    Measurement,
-    Meter,
-    NvmlCounter,
-    Part,
-    energy_columns,
-    make_meter,
-)
+from qaprune.profile.power import PERIODS_A_WINDOW, Meter, NvmlCounter, make_meter
 from qaprune.profile.sampler import Sampler
 from tests.unit.fake_nvml import BUSY_W, IDLE_W, SLICE, UUID, FakeNvml, World
 

@@ -18,12 +18,13 @@ from qaprune.data.examples import open_text
 from qaprune.data.features import save_features
 from qaprune.errors import InputError
 from qaprune.profile import measure, stage
+from qaprune.profile.energy import Idle
 from qaprune.profile.environment import capture, cpu_model, fingerprint
 from qaprune.profile.inputs import pick_windows
 from qaprune.profile.nvml import Gpu
 from qaprune.profile.outcome import NotMeasured
 from qaprune.profile.outputs import SAMPLE_COLUMNS
-from qaprune.profile.power import Idle, Meter, make_meter
+from qaprune.profile.power import Meter, make_meter
 from qaprune.profile.settings import check_spec
 from qaprune.profile.stage import profile_run
 from qaprune.profile.timers import CudaStopwatch, Stopwatch, time_interleaved, warm_up

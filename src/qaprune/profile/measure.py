@@ -12,12 +12,13 @@ import numpy as np
 
 from qaprune.data.features import Features
 from qaprune.profile.end_to_end import Service
+from qaprune.profile.energy import energy_columns, no_energy
 from qaprune.profile.foreign import ForeignWatch
 from qaprune.profile.inputs import in_turn, timed_batches
 from qaprune.profile.models import CannotRun, Fleet, try_out
 from qaprune.profile.outcome import NotMeasured
 from qaprune.profile.outputs import NOT_FASTEST, by_variant, summary_of
-from qaprune.profile.power import Meter, energy_columns, no_energy
+from qaprune.profile.power import Meter
 from qaprune.profile.settings import Setting, fastest, settings_of
 from qaprune.profile.timers import (
     ForwardPass,

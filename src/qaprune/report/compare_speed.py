@@ -262,7 +262,7 @@ def energy_growth(old: dict, new: dict) -> Growth | None:
     """Per cent more joules a question above the mean of both idle powers, from the parts of both windows:
     Welch's interval of the difference of their logarithms. None where a window has no parts above it.
     """
-    from scipy.stats import t
+    from scipy.stats import ttest_ind
 
     if not (old.get("energy_parts") and new.get("energy_parts")):
         return None
@@ -275,12 +275,11 @@ def energy_growth(old: dict, new: dict) -> Growth | None:
         if net.min() <= 0:
             return None
         logs.append(np.log(net / np.array([part["passes"] for part in cell["energy_parts"]]) / questions))
-    errors = [part.var(ddof=1) / part.size for part in logs]
-    change, error = logs[1].mean() - logs[0].mean(), sum(errors)
-    if error > 0:
-        freedom = error**2 / sum(one**2 / (part.size - 1) for one, part in zip(errors, logs, strict=True))
-        error = t.ppf(0.5 + SPEED_LEVEL / 200, freedom) * error**0.5
-    return Growth(*(float(100 * np.expm1(change + side)) for side in (0, -error, error)))
+    change = logs[1].mean() - logs[0].mean()
+    low = high = change
+    if any(part.var() for part in logs):
+        low, high = ttest_ind(*reversed(logs), equal_var=False).confidence_interval(SPEED_LEVEL / 100)
+    return Growth(*(float(100 * np.expm1(end)) for end in (change, low, high)))
 
 
 def _single_gap(run: str, measure: str, old: dict, new: dict) -> Gap:
