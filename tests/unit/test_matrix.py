@@ -11,19 +11,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qaprune.budget import parse_budget
+from qaprune.config import ROOT, load_config
 from qaprune.data.examples import Example, open_text
 from qaprune.data.prepared import read_examples, write_examples
 from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.predictions import contexts_of, predict_spans
+from qaprune.gate.registry import GateTask, load_criterion
 from qaprune.models.cost import encoder_flops
-from qaprune.models.encoder import model_shape
+from qaprune.models.encoder import EncoderShape, model_shape
 from qaprune.profile import measure, models, runtimes, stage
 from qaprune.profile.end_to_end import Service, make_service
 from qaprune.profile.inputs import pack_windows
 from qaprune.profile.power import make_meter
 from qaprune.profile.settings import Setting, fastest, settings_of
 from qaprune.profile.stage import profile_run
+from qaprune.prune.select import costs_of, select
 from qaprune.report.collect import collect
 from qaprune.report.rows import build_rows, matrix_rows
 from qaprune.report.stage import build_report
@@ -430,6 +434,26 @@ def test_untrained_models_are_kept_at_multiples(checkpoints, shape_only: Path, t
     assert shapes[0]["ff_kept"] == 25
     assert 0 < shapes[1]["ff_kept"] < 25
     assert shapes[0]["heads_kept"] == shapes[1]["heads_kept"]
+
+
+def test_the_speed_configs_cuts_keep_the_published_per_cents_in_multiples_of_8():
+    config = load_config([ROOT / "config" / "speed.yaml"])
+    for name in ("bert-base", "bert-large"):
+        sizes = config["models"][name]["source"]["scratch"]
+        shape = EncoderShape(
+            sizes["hidden"],
+            sizes["hidden"] // sizes["heads"],
+            (sizes["heads"],) * sizes["layers"],
+            (sizes["intermediate"],) * sizes["layers"],
+        )
+        multiples = tuple(config["prune"]["round_to"].get(kind, 1) for kind in ("heads", "ff", "hidden"))
+        for budget in map(parse_budget, config["budgets"]):
+            scores = load_criterion("uniform").score(GateTask(shape, {}, 13))
+            costs = costs_of(budget, shape, 384, None, None)
+            mask = select(scores, 0, budget, shape, "uniform", costs, multiples)
+            widths = [np.count_nonzero(layer) for layer in mask.ff]
+            assert all(width % 8 == 0 for width in widths)
+            assert 100 * sum(widths) / sum(shape.ff) == pytest.approx(budget.ff, abs=0.025)
 
 
 def test_a_teacher_that_fits_nowhere_leaves_its_cuts_their_rows(

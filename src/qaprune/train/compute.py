@@ -81,7 +81,7 @@ def repeat_sums() -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # Not `warn_only`: fused attention then adds up its gradients in another order each time.
     torch.use_deterministic_algorithms(True)
-    # Else each new tensor is filled before it is written: hundreds of launches a step, and no other result.
+    # Else each new tensor is filled before it is written: a launch each, and no other result.
     torch.utils.deterministic.fill_uninitialized_memory = False
     torch.backends.cudnn.benchmark = False
 
