@@ -12,6 +12,7 @@ from qaprune.data.examples import open_text
 from qaprune.profile.settings import Setting
 from qaprune.report.collect import collect
 from qaprune.report.rows import build_rows
+from qaprune.report.scores import read_questions
 from qaprune.report.tables import points_csv
 from qaprune.report.timings import Timings
 from tests.unit.report_data import write_evaluate, write_profile
@@ -56,15 +57,42 @@ def timings(seconds: dict[str, dict[int, float]], gpu: str | None = None) -> Tim
     return Timings(by_setting, {}, SETTING[:2], "Example", "abc", environment)
 
 
-def write_results(folder: Path, questions: int = 200) -> Path:
+def write_results(folder: Path, questions: int = 200, dataset: str = "squad2") -> Path:
     """A results folder of one profiled run, as a finished report leaves it."""
-    evaluate = [write_evaluate(folder, "bert", "squad2", questions=questions)]
-    profile = [write_profile(folder, RUN)]
-    keep_timed(profile[0], ("teacher", POINT, "l0-h25-f25/distilled", "gain-h50-f50/pruned"))
+    evaluate = write_evaluate(folder, "bert", dataset, questions=questions)
+    profile = write_profile(folder, evaluate.name)
+    keep_timed(profile, ("teacher", POINT, "l0-h25-f25/distilled", "gain-h50-f50/pruned"))
     (folder / "tables").mkdir()
-    rows = build_rows(collect(evaluate, profile), resamples=100)
-    (folder / "tables" / "points.csv").write_text(points_csv(rows))
+    write_points(folder, evaluate.name)
     return folder
+
+
+def write_points(folder: Path, run: str) -> None:
+    """The table of a run's scores and times."""
+    rows = build_rows(collect([folder / "evaluate" / run], [folder / "profile" / run]), resamples=100)
+    (folder / "tables" / "points.csv").write_text(points_csv(rows))
+
+
+def give_up_half(folder: Path, run: str, variants: set[str]) -> None:
+    """Let variants of a run of NQ answer no more than every second question, and score them again."""
+    evaluate = folder / "evaluate" / run
+    path = evaluate / "questions.csv.gz"
+    with open_text(path) as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows:
+        if row["variant"] in variants and int(row["id"][1:]) % 2:
+            row |= {"tp": "0", "n_pred": "0"}
+    with open_text(path, "w") as stream:
+        writer = csv.DictWriter(stream, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    sums = read_questions(path).sums
+    f1 = dict(zip(sums.variants, sums.f1().tolist(), strict=True))
+    edit_json(
+        evaluate / "scores.json",
+        lambda record: [row.update(f1=f1[name]) for name, row in record["variants"].items()],
+    )
+    write_points(folder, run)
 
 
 def edit_points(folder: Path, variant: str, /, **changes: object) -> None:

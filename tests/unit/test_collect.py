@@ -61,14 +61,16 @@ HEADER = "variant,id,group,em,f1,has_answer\n"
 def test_the_order_of_questions_does_not_matter_but_which_were_asked_does(tmp_path: Path):
     same = HEADER + "t,q1,p,1,1,1\nt,q2,p,0,0.5,1\nv,q2,p,0,0,1\nv,q1,p,0,0,1\n"
     found = read_questions(table(tmp_path, same))
-    assert (found.count, found.long) == (2, None)
+    assert (found.asked, found.long) == ((("q1", "p"), ("q2", "p")), None)
     assert found.sums.f1().tolist() == [75, 0]
     for other in (same.replace("v,q1", "v,q3"), same.replace("v,q1", "v,q2"), same + "v,q1,p,0,0,1\n"):
         with pytest.raises(InputError, match="variants 't' and 'v' did not answer the same questions"):
             read_questions(table(tmp_path, other))
 
 
-@pytest.mark.parametrize("text", [HEADER + "t,q1,p,1,half,1\n", "variant,id,group\nt,q1,p\n"])
+@pytest.mark.parametrize(
+    "text", [HEADER + "t,q1,p,1,half,1\n", HEADER + "t,q1,p,1,nan,1\n", "variant,id,group\nt,q1,p\n"]
+)
 def test_scores_that_are_none_are_named(text: str, tmp_path: Path):
     with pytest.raises(InputError, match="expected numbers in the columns"):
         read_questions(table(tmp_path, text))

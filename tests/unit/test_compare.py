@@ -17,7 +17,7 @@ from qaprune.cli import main
 from qaprune.data.examples import open_text
 from qaprune.profile.outputs import NOT_FASTEST
 from qaprune.report.compare_speed import compare_timings, energy_growth
-from qaprune.report.findings import FINE, REGRESSION, UNCLEAR, Tolerances
+from qaprune.report.findings import CHANGED, FINE, REGRESSION, UNCLEAR, Tolerances
 from qaprune.report.intervals import ratio_of_medians
 from tests.unit.compare_data import (
     MEDIAN_MS,
@@ -26,6 +26,7 @@ from tests.unit.compare_data import (
     drop_rows,
     edit_json,
     edit_points,
+    give_up_half,
     noisy_seconds,
     replace_in,
     scale_samples,
@@ -381,7 +382,29 @@ def test_as_many_questions_of_other_paragraphs_are_other_questions(a_and_b):
     replace_in(a_and_b[1] / "evaluate" / RUN / "questions.csv.gz", ",p7,", ",p6,")
     code, record = compare(*a_and_b)
     assert code == 4
-    assert any("of other paragraphs" in g["why"] for g in record["not_compared"])
+    assert any("of other ids, paragraphs" in g["why"] for g in record["not_compared"])
+
+
+def test_f1_of_documents_with_several_questions_is_gated_however_many_were_answered(tmp_path):
+    """F1 of Natural Questions has predictions in its denominator: it moves with the model."""
+    folders = [write_results(tmp_path / name, dataset="nq") for name in ("a", "b")]
+    assert compare(*folders)[0] == 0
+    worse = {POINT, "gain-h25-f25/distilled"}
+    give_up_half(folders[1], RUN.replace("squad2", "nq"), worse)
+    code, record = compare(*folders)
+    assert code == 3
+    assert regressions(record) == {(variant, "f1") for variant in worse}
+    assert not any(gap["lost"] for gap in record["not_compared"])
+
+
+def test_a_row_that_keeps_no_heads_is_compared(a_and_b):
+    for folder in a_and_b:
+        edit_points(folder, POINT, heads_kept=0)
+    assert compare(*a_and_b)[0] == 0
+    edit_points(a_and_b[1], POINT, heads_kept=3)
+    code, record = compare(*a_and_b)
+    (changed,) = (f for f in record["findings"] if f["variant"] == POINT and f["measure"] == "heads_kept")
+    assert (code, changed["baseline"], changed["new"], changed["verdict"]) == (0, 0, 3, CHANGED)
 
 
 def measured(folder: Path, **figures: float) -> None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qaprune.errors import InputError, NotComparable
-from qaprune.jsonfile import read_json
+from qaprune.jsonfile import expect, read_json
+from qaprune.jsonfile import field as read_field
 from qaprune.report.intervals import GroupSums
 from qaprune.report.scores import check_agreement, read_curves, read_questions
 from qaprune.report.timings import Timings, read_timings
@@ -82,23 +83,28 @@ def check_one_machine(runs: list[Run]) -> None:
 
 def read_run(evaluate: Path, profile: Path | None) -> Run:
     """Read one run and check that its parts agree."""
-    scores = read_json(evaluate / "scores.json")
-    try:
-        run, variants = scores["run"], scores["variants"]
-        model, dataset, seed = run["model"], run["dataset"], run["seed"]
-    except (KeyError, TypeError) as error:
-        raise InputError(
-            f"{evaluate / 'scores.json'}: expected run (model, dataset, seed) and variants"
-        ) from error
+    path = evaluate / "scores.json"
+    model, dataset, seed, variants = _run_and_variants(path)
     if "teacher" not in variants:
-        raise InputError(f"{evaluate / 'scores.json'}: variants: expected a row 'teacher'")
-    sums, long, questions = read_questions(evaluate / "questions.csv.gz")
+        raise InputError(f"{path}: variants: expected a row 'teacher'")
+    sums, long, asked = read_questions(evaluate / "questions.csv.gz")
     check_agreement(evaluate, variants, sums, "f1")
     if long is not None:
         check_agreement(evaluate, variants, long, "long_f1")
     timings = read_timings(profile) if profile else None
     curves = read_curves(evaluate, variants)
-    return Run(evaluate.name, model, dataset, seed, variants, sums, questions, timings, long, curves)
+    return Run(evaluate.name, model, dataset, seed, variants, sums, len(asked), timings, long, curves)
+
+
+def _run_and_variants(path: Path) -> tuple[str, str, int, dict[str, dict]]:
+    """Model, data set and seed of a run's facts, and what they say of each variant."""
+    facts = read_json(path)
+    run = read_field(facts, "run", dict, str(path))
+    variants = read_field(facts, "variants", dict, str(path))
+    for name, row in variants.items():
+        expect(row, dict, f"{path}: variants: {name}")
+    model, dataset = (read_field(run, name, str, f"{path}: run") for name in ("model", "dataset"))
+    return model, dataset, read_field(run, "seed", int, f"{path}: run"), variants
 
 
 def read_untrained(profile: Path) -> Run:
@@ -106,18 +112,4 @@ def read_untrained(profile: Path) -> Run:
     path = profile / "variants.json"
     if not path.exists():
         raise InputError(f"{profile}: no evaluate folder and no variants.json; expected one of them")
-    facts = read_json(path)
-    try:
-        run, variants = facts["run"], facts["variants"]
-        return Run(
-            profile.name,
-            run["model"],
-            run["dataset"],
-            run["seed"],
-            variants,
-            None,
-            None,
-            read_timings(profile),
-        )
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: expected run (model, dataset, seed) and variants") from error
+    return Run(profile.name, *_run_and_variants(path), None, None, read_timings(profile))

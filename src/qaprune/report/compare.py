@@ -55,12 +55,13 @@ def _compare_f1(run: str, a: Results, b: Results, tolerance: float, resamples: i
     if why:
         found.gaps.append(Gap(run, "F1", why, lost=a.scored(run)))
         return found
-    sums = (a.sums.get(run), b.sums.get(run))
     intervals: dict[str, tuple[float, float]] = {}
-    if sums[0] is not None and sums[1] is not None:
-        intervals = _f1_intervals(sums[0], sums[1], resamples)
+    if run in a.questions and run in b.questions:
+        intervals = _f1_intervals(a.questions[run].sums, b.questions[run].sums, resamples)
     else:
-        sides = " and ".join(name for name, side in zip("AB", sums, strict=True) if side is None)
+        sides = " and ".join(
+            name for name, side in zip("AB", (a, b), strict=True) if run not in side.questions
+        )
         found.gaps.append(Gap(run, "intervals of F1", f"no per-question scores in {sides}", lost=False))
     for variant, row in a.rows[run].items():
         if variant in b.rows[run]:
@@ -86,19 +87,9 @@ def _why_other_questions(run: str, a: Results, b: Results) -> str:
     before, after = (_float(next(iter(side.rows[run].values()))["questions"]) for side in (a, b))
     if before != after:
         return f"other questions: {before:g} in A, {after:g} in B"
-    if run in a.sums and run in b.sums and not _same_groups(a.sums[run], b.sums[run], before):
-        return f"other questions: {before:g} in both, but of other paragraphs or documents"
+    if run in a.questions and run in b.questions and a.questions[run].asked != b.questions[run].asked:
+        return f"other questions: {before:g} in both, but of other ids, paragraphs or documents"
     return ""
-
-
-def _same_groups(a: GroupSums, b: GroupSums, questions: float) -> bool:
-    """Whether the paragraphs are the same and each was asked as many questions.
-
-    Where every group is one question its name is enough; NQ's denominators count predictions besides.
-    """
-    if a.groups != b.groups:
-        return False
-    return len(a.groups) == questions or bool(np.array_equal(a.denominator[0], b.denominator[0]))
 
 
 def _f1_intervals(a: GroupSums, b: GroupSums, resamples: int) -> dict[str, tuple[float, float]]:
@@ -127,7 +118,8 @@ def _compare_exact(run: str, a: dict[str, Row], b: dict[str, Row]) -> Comparison
         verdict = FINE if math.isclose(old, new, rel_tol=ROUNDING) else CHANGED
         if verdict == CHANGED and name in MUST_NOT_GROW and new > old:
             verdict = REGRESSION
-        growth = 100 * (new - old) / old if old else math.inf * (new != old or 0)
+        # A row may keep no heads at all.
+        growth = 0.0 if new == old else 100 * (new - old) / old if old else math.inf
         found.findings.append(Finding(run, variant, name, old, new, growth, verdict))
     return found
 

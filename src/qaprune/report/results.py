@@ -10,7 +10,7 @@ from qaprune.report.columns import Row
 from qaprune.report.csvfile import read_columns
 from qaprune.report.intervals import GroupSums
 from qaprune.report.rows import name_of
-from qaprune.report.scores import read_questions
+from qaprune.report.scores import Questions, read_questions
 from qaprune.report.table_files import cell_number, check_schema
 from qaprune.report.timings import Timings, read_timings
 
@@ -29,8 +29,8 @@ class Results:
     folder: Path
     rows: dict[str, dict[str, Row]]
     """run -> variant -> its row, in the table's order; of the row only IDENTITY, `draw` and NUMBERS."""
-    sums: dict[str, GroupSums]
-    """run -> per-paragraph sums of its per-question scores; runs without them are missing."""
+    questions: dict[str, Questions]
+    """run -> its per-question scores, summed by paragraph; runs without them are missing."""
     timings: dict[str, Timings]
     """run -> raw timings; runs that were not profiled are missing."""
 
@@ -48,15 +48,15 @@ def read_results(folder: Path) -> Results:
     if not path.is_file():
         raise InputError(f"{folder}: no tables/points.csv here; expected the results folder of a report")
     rows = _read_rows(path)
-    sums, timings = {}, {}
+    questions, timings = {}, {}
     for run in rows:
         evaluate, profile = folder / "evaluate" / run, folder / "profile" / run
         if evaluate.is_dir():
-            sums[run] = read_questions(evaluate / "questions.csv.gz").sums
-            _check_same_scores(path, run, rows[run], sums[run])
+            questions[run] = read_questions(evaluate / "questions.csv.gz")
+            _check_same_scores(path, run, rows[run], questions[run].sums)
         if profile.is_dir():
             timings[run] = read_timings(profile)
-    return Results(folder, rows, sums, timings)
+    return Results(folder, rows, questions, timings)
 
 
 def _read_rows(path: Path) -> dict[str, dict[str, Row]]:
@@ -88,7 +88,7 @@ def _check_same_scores(path: Path, run: str, rows: dict[str, Row], sums: GroupSu
     recomputed = dict(zip(sums.variants, sums.f1(), strict=True))
     for variant, row in rows.items():
         f1 = row["f1"]
-        if f1 is None or variant not in recomputed or abs(float(f1) - recomputed[variant]) > 0.01:  # type: ignore[arg-type]
+        if f1 is None or variant not in recomputed or not abs(float(f1) - recomputed[variant]) <= 0.01:  # type: ignore[arg-type]
             raise InputError(
                 f"{path}: f1 of {variant} in {run} is not that of evaluate/{run}; run the report again"
             )

@@ -24,8 +24,8 @@ class Questions(NamedTuple):
     sums: GroupSums
     long: GroupSums | None
     """The sums of NQ's long answers; SQuAD 2.0 and older folders have none."""
-    count: int
-    """Questions that each variant answered."""
+    asked: tuple[tuple[str, str], ...]
+    """Id and paragraph or document of the questions, in the order of ids; every variant answered them."""
 
 
 def read_questions(path: Path) -> Questions:
@@ -56,7 +56,7 @@ def read_questions(path: Path) -> Questions:
             first = answered.variants[0]
             raise InputError(f"{path}: variants '{first}' and '{name}' did not answer the same questions")
     sums = {prefix: sums_of(variants, paragraphs, *parts) for prefix, parts in sides.items()}
-    return Questions(sums[""], sums.get("long_"), int(asked.sum()))
+    return Questions(sums[""], sums.get("long_"), tuple(sorted(set(zip(ids, groups, strict=True)))))
 
 
 def _counts(columns: dict[str, list[str]], prefix: str) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +66,10 @@ def _counts(columns: dict[str, list[str]], prefix: str) -> tuple[np.ndarray, np.
 
 
 def _numbers(column: list[str]) -> np.ndarray:
-    return np.fromiter(map(float, column), np.float64, len(column))
+    values = np.fromiter(map(float, column), np.float64, len(column))
+    if not np.isfinite(values).all():
+        raise ValueError(f"found {column[int(np.argmin(np.isfinite(values)))]!r}")
+    return values
 
 
 def read_curves(folder: Path, variants: Iterable[str]) -> dict[str, list[dict]]:
@@ -90,13 +93,12 @@ def _step(line: dict, where: str) -> dict:
 
 def check_agreement(folder: Path, variants: dict[str, dict], sums: GroupSums, column: str) -> None:
     """The table's F1 and the one that the per-question file gives must be the same figure."""
-    recomputed = dict(zip(sums.variants, sums.f1(), strict=True))
+    where, recomputed = folder / "scores.json", dict(zip(sums.variants, sums.f1(), strict=True))
     for key, scores in variants.items():
         if key not in recomputed:
             raise InputError(f"{folder / 'questions.csv.gz'}: expected rows of the variant '{key}'")
         said = scores.get(column)
-        if said is None or abs(said - recomputed[key]) > 0.01:
+        if said is None or not abs(number(said, f"{where}: {key}: {column}") - recomputed[key]) <= 0.01:
             raise InputError(
-                f"{folder / 'scores.json'}: {key}: {column} is {said}, but its questions give "
-                f"{recomputed[key]:.4f}"
+                f"{where}: {key}: {column} is {said}, but its questions give {recomputed[key]:.4f}"
             )
