@@ -18,6 +18,7 @@ from qaprune.data.scratch import build_encoder
 from qaprune.models.checkpoint import save_checkpoint
 from qaprune.models.encoder import load_model, model_shape
 from qaprune.prune.slice import slice_model
+from qaprune.report.columns import SCHEMA_VERSION
 from qaprune.serve.publish import MODULE, model_code
 from tests.conftest import closed_mask, make_model, types_of
 
@@ -50,7 +51,10 @@ ROW = {
     "backend": "sdpa",
     "compile": "off",
     "threads": 2,
+    "f1_full": "",
+    "schema_version": SCHEMA_VERSION,
 }
+OFFICIAL = {"task": "squad2", "dev": {"hub": "rajpurkar/squad_v2"}}
 
 
 @pytest.fixture(params=["bert", "roberta"])
@@ -82,6 +86,20 @@ def write_table(variant: Path, **changes: object) -> None:
         writer.writerow(ROW | changes)
 
 
+def write_data(variant: Path, dev: dict, questions: int = 3000, task: str = "squad2") -> None:
+    """What the stage that read the data set recorded."""
+    folder = variant.parents[3] / "data" / "squad2"
+    folder.mkdir(parents=True)
+    result = {"dev": questions, "digests": {"dev": "0123abcd"}}
+    record = {"stage": "data", "spec": {"task": task, "dev": dev}, "result": result, "inputs": {}}
+    (folder / "stage.json").write_text(json.dumps(record))
+
+
+def card_of(variant: Path, out: Path) -> str:
+    assert main(["publish", str(variant), str(out)]) == 0
+    return (out / "README.md").read_text()
+
+
 def test_it_loads_without_the_package_and_computes_the_same(variant, tmp_path):
     out = tmp_path / "out" / "model"
     assert main(["publish", str(variant), str(out)]) == 0
@@ -111,8 +129,8 @@ def test_it_loads_without_the_package_and_computes_the_same(variant, tmp_path):
 
 def test_the_card_has_the_measured_row_and_how_to_make_it_again(variant, tmp_path):
     write_table(variant)
-    assert main(["publish", str(variant), str(tmp_path / "out")]) == 0
-    card = (tmp_path / "out" / "README.md").read_text()
+    write_data(variant, OFFICIAL["dev"])
+    card = card_of(variant, tmp_path / "out")
     for expected in (
         "| F1 | 71.2 [70.0, 72.5] over 3,000 dev questions |",
         "| speedup over the unpruned model | 1.98x [1.95, 2.01] |",
@@ -122,12 +140,70 @@ def test_the_card_has_the_measured_row_and_how_to_make_it_again(variant, tmp_pat
         "--cores all --configfile CONFIG\n",
         "commit abc123; torch 2.13.0",
         "`no_answer_threshold`, -1.5",
+        "The questions are from the dev set of `rajpurkar/squad_v2`.",
         "attention heads by layer: 2 0 4",
     ):
         assert expected in card
     assert str(tmp_path) not in card, "the card tells nothing of the machine's folders"
-    front = yaml.safe_load(card.split("---")[1])
-    assert front["model-index"][0]["results"][0]["metrics"] == [{"type": "f1", "value": 71.25}]
+    assert claimed(card) == (OFFICIAL["dev"]["hub"], 71.25)
+
+
+def claimed(card: str) -> tuple[str, float] | None:
+    """Data set and F1 that the card's front matter enters into the hub's lists."""
+    index = yaml.safe_load(card.split("---")[1]).get("model-index")
+    if index is None:
+        return None
+    (result,) = index[0]["results"]
+    (metric,) = result["metrics"]
+    assert metric["type"] == "f1"
+    return result["dataset"]["type"], metric["value"]
+
+
+@pytest.mark.parametrize(
+    ("dev", "said"),
+    [
+        ({"scratch": "squad2/dev.json"}, "The questions were generated: no figure here says anything"),
+        (
+            {"path": "/my/files/mine.json"},
+            "from the file `mine.json`, whose SHA-256 begins with `0123abcd`.",
+        ),
+        ({"hub": "somebody/else"}, "The questions are from the dev set of `somebody/else`."),
+        (None, "Where the questions came from is not recorded."),
+    ],
+)
+def test_questions_that_are_not_the_official_ones_enter_no_list(variant, tmp_path, dev, said):
+    write_table(variant)
+    if dev:
+        write_data(variant, dev)
+    card = card_of(variant, tmp_path / "out")
+    assert claimed(card) is None
+    assert said in card
+
+
+@pytest.mark.parametrize(("full", "expected"), [("", None), (70.5, ("rajpurkar/squad_v2", 70.5))])
+def test_a_sample_of_dev_enters_no_list_and_all_of_it_does(variant, tmp_path, full, expected):
+    write_table(variant, f1_full=full)
+    write_data(variant, OFFICIAL["dev"], questions=11873)
+    card = card_of(variant, tmp_path / "out")
+    assert claimed(card) == expected
+    assert ("| F1 over all of dev | 70.5 |" in card) == bool(full)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"f1": "abc"}, "points.csv:3: f1: expected a number, found 'abc'"),
+        ({"speedup": "nan"}, "points.csv:3: speedup: expected a number, found 'nan'"),
+        ({"schema_version": 1}, "points.csv: schema version 1 and 2"),
+    ],
+)
+def test_a_table_that_is_none_is_one_line(variant, tmp_path, capsys, changes, message):
+    write_table(variant, **changes)
+    assert main(["publish", str(variant), str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_a_table_nothing_is_claimed(variant, tmp_path):

@@ -8,51 +8,83 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.report.checkpoints import CONFIG, FOLDER
+from qaprune.report.columns import Row
 
-HUB_DATASETS = {"squad2": "rajpurkar/squad_v2", "nq": "google-research-datasets/natural_questions"}
+OFFICIAL = {"squad2": "rajpurkar/squad_v2", "nq": "google-research-datasets/natural_questions"}
 
 
 def model_card(
     config: Mapping[str, Any],
     facts: Mapping[str, Any],
     stage: Mapping[str, Any],
-    row: Mapping[str, str] | None,
+    row: Row | None,
+    data: Mapping[str, Any] | None,
     command: str | None,
 ) -> str:
     """Markdown with the hub's front matter.
 
-    `row` is the checkpoint's line of points.csv, all of it text; without one nothing is claimed.
+    `row` is the checkpoint's line of points.csv; without one nothing is claimed. `data` is the record of
+    the stage that read the data set.
     """
     run = stage["spec"]["run"]
     point = "-".join(str(facts[name]) for name in ("criterion", "budget") if facts.get(name))
     title = f"{run['model']} on {run['dataset']}: " + "/".join(filter(None, (point, facts["variant"])))
     sections = [
-        _front_matter(title, stage, row),
+        _front_matter(title, _official_f1(row, data)),
         f"# {title}\n",
         _what(config, facts),
-        "## Measured\n\n" + _measured(row),
+        "## Measured\n\n" + _measured(row, data),
         "## Use\n\n" + _use(config),
         "## Make it again\n\n" + _again(stage, command),
     ]
     return "\n".join(sections)
 
 
-def _front_matter(title: str, stage: Mapping[str, Any], row: Mapping[str, str] | None) -> str:
+def _official_f1(row: Row | None, data: Mapping[str, Any] | None) -> tuple[str, str, float] | None:
+    """Data set, its hub id, and F1 over all of its official dev questions; None where that is not known.
+
+    The hub ranks models by these lines: files of one's own, generated questions and samples are not of it.
+    """
+    if not row or not data:
+        return None
+    spec, whole = data["spec"], data["result"].get("dev")
+    hub = OFFICIAL.get(spec.get("task"))
+    if hub is None or spec.get("dev") != {"hub": hub}:
+        return None
+    f1 = row["f1_full"] if row["f1_full"] is not None else row["f1"] if row["questions"] == whole else None
+    return None if f1 is None else (str(row["dataset"]), hub, float(f1))
+
+
+def _questions(data: Mapping[str, Any] | None) -> str:
+    """Where the questions came from, in a sentence."""
+    source = (data or {}).get("spec", {}).get("dev") or {}
+    if "scratch" in source:
+        return "The questions were generated: no figure here says anything about real ones."
+    if "hub" in source:
+        return f"The questions are from the dev set of `{source['hub']}`."
+    if "path" in source:
+        digest = data["result"].get("digests", {}).get("dev") if data else None
+        known = f", whose SHA-256 begins with `{digest}`" if digest else ""
+        return f"The questions are from the file `{Path(source['path']).name}`{known}."
+    return "Where the questions came from is not recorded."
+
+
+def _front_matter(title: str, official: tuple[str, str, float] | None) -> str:
     lines = [
         "---",
         "library_name: transformers",
         "pipeline_tag: question-answering",
         "tags: [qaprune, structured-pruning]",
     ]
-    task = stage["spec"].get("task")
-    if row and row.get("f1") and task in HUB_DATASETS:
+    if official:
+        dataset, hub, f1 = official
         lines += [
             "model-index:",
             f"- name: {json.dumps(title)}",
             "  results:",
             "  - task: {type: question-answering}",
-            f"    dataset: {{name: {json.dumps(row['dataset'])}, type: {HUB_DATASETS[task]}}}",
-            f"    metrics: [{{type: f1, value: {float(row['f1']):.2f}}}]",
+            f"    dataset: {{name: {json.dumps(dataset)}, type: {hub}}}",
+            f"    metrics: [{{type: f1, value: {f1:.2f}}}]",
         ]
     return "\n".join([*lines, "---"])
 
@@ -78,7 +110,7 @@ def _what(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _measured(row: Mapping[str, str] | None) -> str:
+def _measured(row: Row | None, data: Mapping[str, Any] | None) -> str:
     if row is None:
         return "Nothing yet: the results folder had no table when this was published.\n"
     lines = []
@@ -87,23 +119,25 @@ def _measured(row: Mapping[str, str] | None) -> str:
         lines.append(f"| {name} | {text} |")
 
     def value(column: str, decimals: int, sign: str = "") -> str:
-        return f"{float(row[column]):{sign},.{decimals}f}" if row.get(column) else ""
+        return "" if row[column] is None else f"{row[column]:{sign},.{decimals}f}"
 
     def span(column: str, decimals: int, sign: str = "") -> str:
         low, high = (value(f"{column}_{end}", decimals, sign) for end in ("low", "high"))
         return f" [{low}, {high}]" if low and high else ""
 
-    if row.get("f1"):
-        questions = f" over {value('questions', 0)} dev questions" if row.get("questions") else ""
+    if row["f1"] is not None:
+        questions = "" if row["questions"] is None else f" over {value('questions', 0)} dev questions"
         add("F1", f"{value('f1', 1)}{span('f1', 1)}{questions}")
-    if row.get("hasans_f1"):
+    if row["f1_full"] is not None:
+        add("F1 over all of dev", value("f1_full", 1))
+    if row["hasans_f1"] is not None:
         add("F1 with and without an answer", f"{value('hasans_f1', 1)}, {value('noans_f1', 1)}")
-    if row.get("delta_f1"):
+    if row["delta_f1"] is not None:
         change = f"{value('delta_f1', 1, '+')}{span('delta_f1', 1, '+')}"
         add(f"F1 against {row['reference'] or 'the teacher'}", change)
-    if row.get("speedup"):
+    if row["speedup"] is not None:
         add("speedup over the unpruned model", f"{value('speedup', 2)}x{span('speedup', 2)}")
-    if row.get("latency_ms"):
+    if row["latency_ms"] is not None:
         setting = (
             f"{row['device']}, batch {row['batch']} x {row['length']}, {row['dtype']}, {row['backend']}, "
             f"compile {row['compile']}, {row['threads']} threads"
@@ -114,6 +148,8 @@ def _measured(row: Mapping[str, str] | None) -> str:
     add("parameters", value("params", 0))
     table = "\n".join(["| figure | value |", "|---|---|", *lines])
     return f"""{table}
+
+{_questions(data)}
 
 Intervals are 95 % bootstrap intervals, of F1 over dev's paragraphs and of the speedup over timing rounds;
 noise of training and threshold is not in them (seed {row["seed"]}). Speed does not carry over to another

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import re
 import shutil
@@ -16,6 +15,8 @@ from qaprune.errors import InputError
 from qaprune.models.checkpoint import read_variant
 from qaprune.models.encoder import WEIGHTS, architecture_of, read_config, require_span_head
 from qaprune.report.checkpoints import FOLDER, command_for, config_name, data_root_of
+from qaprune.report.columns import NAMES, Row
+from qaprune.report.table_files import IDENTITY, read_rows
 from qaprune.serve.card import model_card
 from qaprune.serve.folder import new_folder
 from qaprune.stage import read_stage
@@ -70,7 +71,7 @@ def publish(variant: Path, out: Path) -> None:
             }
             (scratch / f"{MODULE}.py").write_text(model_code(), encoding="utf-8")
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        card = model_card(config, facts, stage, row, _command(variant))
+        card = model_card(config, facts, stage, row, _data_of(variant, row), _command(variant))
         (scratch / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -96,23 +97,25 @@ def results_of(variant: Path) -> Path | None:
     return None
 
 
-def find_row(variant: Path, run: dict[str, Any], facts: dict[str, Any]) -> dict[str, str] | None:
-    """The checkpoint's row of points.csv; None where the report was not run yet."""
+def find_row(variant: Path, run: dict[str, Any], facts: dict[str, Any]) -> Row | None:
+    """The checkpoint's row of points.csv; None where the report was not run yet.
+
+    Raises InputError for a table of another schema version, or with a figure that is not a number.
+    """
     results = results_of(variant)
     if results is None:
         return None
-    wanted = {
-        "model": run["model"],
-        "dataset": run["dataset"],
-        "seed": run["seed"],
-        **{name: facts.get(name) for name in ("criterion", "budget", "draw", "variant")},
-    }
-    expected = {name: "" if value is None else str(value) for name, value in wanted.items()}
-    with (results / "tables" / "points.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if all(row.get(name) == value for name, value in expected.items()):
-                return row
-    return None
+    wanted = {name: run[name] for name in ("model", "dataset", "seed")}
+    wanted |= {name: facts.get(name) for name in ("criterion", "budget", "draw", "variant")}
+    rows = read_rows(results / "tables" / "points.csv", NAMES)
+    return next((row for row in rows if all(row[name] == wanted[name] for name in IDENTITY)), None)
+
+
+def _data_of(variant: Path, row: Row | None) -> dict[str, Any] | None:
+    """What the stage that read a row's questions recorded; None where it is not there."""
+    results = results_of(variant)
+    folder = None if results is None or row is None else results / "data" / str(row["dataset"])
+    return read_stage(folder) if folder is not None and (folder / "stage.json").is_file() else None
 
 
 def _command(variant: Path) -> str | None:
