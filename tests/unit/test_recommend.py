@@ -128,6 +128,8 @@ def test_of_one_points_variants_the_best_on_the_holdout_stands_for_it(results: P
 
     edit(results, lucky)
     assert names(results, 2.0)[0] == "l0-h50-f50/distilled"
+    # Nor where that timing alone passes a limit.
+    assert "l0-h50-f50/retrained" not in names(results, 2.0, min_speedup=1.85)
 
 
 def test_several_seeds_count_by_their_mean_and_the_best_one_is_named(made: Path, tmp_path: Path, capsys):

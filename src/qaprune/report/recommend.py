@@ -125,12 +125,13 @@ def recommend(folders: Iterable[Path], need: Need) -> list[Answer]:
 def _answer(model: str, rows: list[tuple[Row, Path]], need: Need) -> Answer:
     found = _candidates(f"{model} on {need.dataset}", rows)
     most = max(len(each.seeds) for each in found)
-    candidates = [each for each in found if len(each.seeds) == most]
+    # Of a point's variants the best stands for it before any limit is looked at: their times differ by
+    # noise alone, which must not choose among them.
+    candidates = fastest_first(each for each in found if len(each.seeds) == most)
     left_out = tuple(each.name for each in found if len(each.seeds) < most)
     good = [each for each in candidates if _drop_excess(each, need) <= 0 and _speed_lack(each, need) <= 0]
-    points = fastest_first(good)
-    misses = () if points else tuple(_misses(candidates, need))
-    return Answer(model, tuple(points), misses, left_out)
+    misses = () if good else tuple(_misses(candidates, need))
+    return Answer(model, tuple(good), misses, left_out)
 
 
 def _candidates(what: str, rows: list[tuple[Row, Path]]) -> list[Candidate]:
