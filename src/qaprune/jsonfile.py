@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import zlib
@@ -13,7 +14,7 @@ from qaprune.data.examples import open_text
 from qaprune.errors import InputError
 
 UNREADABLE = (OSError, EOFError, zlib.error, UnicodeDecodeError)
-_KINDS = {dict: "an object", list: "a list", str: "a string", int: "an integer"}
+_KINDS = {dict: "an object", list: "a list", str: "a string", int: "an integer", bool: "true or false"}
 
 
 def unreadable(path: Path | str, error: Exception) -> InputError:
@@ -33,12 +34,7 @@ def read_json(path: Path | str) -> Any:
             text = lines.read()
     except UNREADABLE as error:
         raise unreadable(path, error) from None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(
-            f"{path}:{error.lineno}: invalid JSON: {error.msg} (column {error.colno})"
-        ) from None
+    return _parse(text, str(path), lines=True)
 
 
 def read_json_lines(path: Path | str) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -56,18 +52,25 @@ def parse_object(line: str | bytes, where: str) -> dict[str, Any]:
     """The JSON object of one line; bytes must be UTF-8."""
     try:
         text = line if isinstance(line, str) else line.decode()
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{where}: invalid JSON: {error.msg} (column {error.colno})") from None
     except UnicodeDecodeError:
         raise InputError(f"{where}: not UTF-8 text") from None
+    return expect(_parse(text, where), dict, where)
+
+
+def _parse(text: str, where: str, lines: bool = False) -> Any:
+    """One JSON value; with `lines` an error names the text's line too."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        place = f"{where}:{error.lineno}" if lines else where
+        raise InputError(f"{place}: invalid JSON: {error.msg} (column {error.colno})") from None
     except RecursionError:
         raise InputError(f"{where}: JSON nested too deeply") from None
     except ValueError as error:  # a number of thousands of digits
         raise InputError(f"{where}: invalid JSON: {error}") from None
     if "\\ud" in text or "\\uD" in text:
         _refuse_half_pairs(value, where)
-    return expect(value, dict, where)
+    return value
 
 
 def _refuse_half_pairs(value: Any, where: str) -> None:
@@ -93,10 +96,12 @@ def field(record: Any, key: str, kind: type, where: str) -> Any:
 
 
 def number(value: Any, where: str) -> float:
-    """`value` as a float if it is a JSON number; not-a-number is refused because it cannot be ranked."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or math.isnan(value):
-        raise InputError(f"{where}: expected a number, found {_shown(value)}")
-    return float(value)
+    """`value` as a float if it is a finite number: others cannot be ranked, or be written as JSON again."""
+    if not isinstance(value, bool) and isinstance(value, (int, float)):
+        with contextlib.suppress(OverflowError):  # an integer past the largest float
+            if math.isfinite(found := float(value)):
+                return found
+    raise InputError(f"{where}: expected a number, found {_shown(value)}")
 
 
 def _shown(value: Any) -> str:

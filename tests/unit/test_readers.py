@@ -22,6 +22,7 @@ from qaprune.data.squad2 import read_squad2, squad2_from_rows, write_squad2_gold
 from qaprune.data.stages import data
 from qaprune.errors import InputError
 from qaprune.evaluate.nq_files import read_gold
+from qaprune.jsonfile import number as json_number
 
 
 def squad(count: int = 3, **changes) -> dict:
@@ -61,6 +62,27 @@ def test_squad2_layout(tmp_path):
     with gzip.open(tmp_path / "t.json.gz", "wt") as file:
         json.dump(squad(), file)
     assert list(read_squad2(tmp_path / "t.json.gz")) == examples
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "t.json: JSON nested too deeply"),
+        ('{"data": %s}' % ("9" * 5000), "t.json: invalid JSON: Exceeds the limit"),
+        (json.dumps(squad()).replace("Town 0", "\\ud800"), "t.json: an escape is half of a surrogate pair"),
+        (json.dumps(squad()).replace("true", '"false"', 1), "'is_impossible': expected true or false"),
+    ],
+)
+def test_bad_squad2_files_are_one_line(tmp_path, text, message):
+    with pytest.raises(InputError, match=re.escape(message)):
+        list(read_squad2(tmp_path / write(tmp_path / "t.json", text)))
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "Infinity", "-Infinity", "NaN", "true", '"1"', "null"])
+def test_what_is_no_finite_number_is_refused(text):
+    with pytest.raises(InputError, match=r"^x: expected a number, found "):
+        json_number(json.loads(text), "x")
+    assert json_number(3, "x") == 3.0
 
 
 def test_gold_survives_writing_in_the_official_layout(tmp_path):

@@ -44,7 +44,7 @@ def _example(record: Any, context: str, group: str, article: str, where: str) ->
     answers = []
     for answer in field(record, "answers", list, where):
         answers.append(Answer(field(answer, "text", str, where), field(answer, "answer_start", int, where)))
-    if record.get("is_impossible"):
+    if "is_impossible" in record and field(record, "is_impossible", bool, where):
         answers = []
     for answer in answers:
         check_answer(answer, context, where)
