@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,8 +145,54 @@ def test_one_question_from_a_file_or_from_standard_input(checkpoint, tmp_path, c
     assert code == 0
     answer = json.loads(out)
     assert list(answer) == ["text", "start", "end", "score", "null_score"]
-    monkeypatch.setattr("sys.stdin", io.StringIO(CONTEXT))
-    assert run(capsys, *words, "-")[1] == out
+    for given, expected in ((CONTEXT.encode(), out), (b"\xff" + CONTEXT.encode(), "")):
+        # The locale's own reading lets bytes through that are no text.
+        stream = io.TextIOWrapper(io.BytesIO(given), encoding="ascii", errors="surrogateescape")
+        monkeypatch.setattr("sys.stdin", stream)
+        code, found, err = run(capsys, *words, "-")
+        assert found == expected
+    assert (code, err) == (1, "qaprune: error: --context: -: not UTF-8 text\n")
+
+
+def test_a_context_without_a_word_piece_has_no_answer_and_no_score(checkpoint, tmp_path, capsys):
+    (tmp_path / "context.txt").write_text("\u200b\u200b")
+    words = ["--model", str(checkpoint), "--question", "Who?", "--context", str(tmp_path / "context.txt")]
+    code, out, _ = run(capsys, *words)
+    if code == 0:  # BERT's; RoBERTa's has a piece for every byte
+        answer = json.loads(out, parse_constant=pytest.fail)
+        assert answer["text"] == "" or answer["score"] is not None
+
+
+def test_an_output_that_is_a_folder_is_refused_before_the_model_is_read(checkpoint, tmp_path, capsys):
+    (tmp_path / "context.txt").write_text(CONTEXT)
+    words = ["--question", "Who?", "--context", str(tmp_path / "context.txt"), "--out", str(tmp_path)]
+    code, _, err = run(capsys, "--model", str(checkpoint), *words)
+    assert (code, err) == (1, f"qaprune: error: --out: {tmp_path}: is a folder; expected a file to write\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"no_answer_threshold": None}, "config.json: no_answer_threshold: expected a number, found None"),
+        ({"no_answer_threshold": "1"}, "config.json: no_answer_threshold: expected a number, found '1'"),
+        ({"qa_windows": [40]}, "config.json: 'qa_windows': expected an object, found [40]"),
+        ({"qa_windows": {"length": 0}}, "config.json: qa_windows: length: expected numbers of tokens"),
+        ({"qa_windows": {"size": 9}}, "config.json: qa_windows: size: expected numbers of tokens, length"),
+    ],
+)
+def test_a_checkpoint_s_config_is_checked(checkpoint, tmp_path, capsys, changes, message):
+    folder = tmp_path / "model"
+    shutil.copytree(checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | changes))
+    (tmp_path / "context.txt").write_text(CONTEXT)
+    words = ["--question", "Who?", "--context", str(tmp_path / "context.txt")]
+    code, _, err = run(capsys, "--model", str(folder), *words)
+    assert code == 1
+    assert message in err
+    assert err.count("\n") == 1
+    with pytest.raises(InputError, match="threshold: expected a number, found nan"):
+        qaprune.load(checkpoint, threshold=float("nan"))
 
 
 def test_a_file_of_questions_keeps_ids_and_order(checkpoint, tmp_path, capsys):
@@ -165,6 +212,7 @@ def test_a_file_of_questions_keeps_ids_and_order(checkpoint, tmp_path, capsys):
         ('{"question": "Who?"}', "in.jsonl:2: missing key 'context'"),
         ('{"question": 1, "context": "x"}', "in.jsonl:2: 'question': expected a string"),
         ('{"question": " ", "context": "x"}', "in.jsonl:2: question: expected text"),
+        ('{"id": NaN, "question": "Who?", "context": "x"}', "in.jsonl:2: id: expected a string"),
     ],
 )
 def test_a_bad_line_is_named_and_nothing_is_left(checkpoint, tmp_path, capsys, line, message):
@@ -185,6 +233,7 @@ def test_a_bad_line_is_named_and_nothing_is_left(checkpoint, tmp_path, capsys, l
         (["--question", "Who?"], 2, "expected either --jsonl, or --question with --context"),
         (["--jsonl", "a", "--question", "Who?", "--context", "-"], 2, "expected either"),
         (["--question", "Who?", "--context", "none.txt"], 1, "none.txt: No such file"),
+        (["--question", "Who\udcff?", "--context", "none.txt"], 1, "--question: not UTF-8 text"),
         (["--jsonl", "none.jsonl"], 1, "none.jsonl: no such file"),
     ],
 )

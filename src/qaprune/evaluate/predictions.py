@@ -86,12 +86,17 @@ def save_predictions(path: Path, predictions: Predictions) -> None:
                 "start": int(predictions.start[i]),
                 "end": int(predictions.end[i]),
                 "text": predictions.texts[i],
-                "score": round(float(predictions.score[i]), 5),
-                "null_score": round(float(predictions.null_score[i]), 5),
+                "score": shown_score(predictions.score[i], 5),
+                "null_score": shown_score(predictions.null_score[i], 5),
             }
             if predictions.types is not None:
                 row["type"] = ANSWER_TYPES[predictions.types[i]]
-            out.write(json.dumps(row, ensure_ascii=False) + "\n")
+            out.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def shown_score(score: float, decimals: int) -> float | None:
+    """A score for a JSON file; None for the infinite one of a context without a word piece."""
+    return round(float(score), decimals) if np.isfinite(score) else None
 
 
 def contexts_of(examples: Sequence[Example]) -> list[str]:

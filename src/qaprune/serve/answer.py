@@ -6,12 +6,14 @@ ships: long contexts in overlapping windows, the best span over all of them with
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.errors import InputError
+from qaprune.jsonfile import field
 from qaprune.models.encoder import longest_input
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 WINDOWS = {"length": 384, "stride": 128, "max_question_tokens": 64, "max_answer_tokens": 30}
 """Used where a checkpoint does not say what it was trained on: the usual recipe for SQuAD."""
+THRESHOLDS = ("no_answer_threshold", "long_answer_threshold")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +86,10 @@ class Answerer:
 
         if not questions:
             return []
-        for number, pair in enumerate(questions):
+        for place, pair in enumerate(questions, 1):
             for name, text in zip(("question", "context"), pair, strict=True):
                 if not isinstance(text, str) or not text.strip():
-                    raise InputError(f"{name} {number + 1}: expected text, got {text!r}")
+                    raise InputError(f"{name} {place}: expected text, got {text!r}")
         # A model with answer types has never seen a text that no structure token leads.
         lead = structure_token("Paragraph", 1) + " " if self._joint else ""
         contexts = [lead + context for _, context in questions]
@@ -140,18 +143,32 @@ def load(
     where = resolve_device(device)
     compute = Compute(where, resolve_dtype(dtype, where), "sdpa")
     model = load_model(folder, compute.attention).to(where).eval()
-    given = {"no_answer_threshold": threshold, "long_answer_threshold": threshold}
-    own = {name: config.get(name, 0.0) if value is None else value for name, value in given.items()}
+    named = str(folder / "config.json")
+    if threshold is None:
+        thresholds = [_threshold(config.get(name, 0.0), f"{named}: {name}") for name in THRESHOLDS]
+    else:
+        thresholds = [_threshold(threshold, "threshold")] * 2
     architecture = architecture_of(config["model_type"])
-    windows = windows_of(config)
-    return Answerer(
-        model, load_tokenizer(folder), architecture, compute, windows, *map(float, own.values())
-    )
+    windows = windows_of(config, named)
+    return Answerer(model, load_tokenizer(folder), architecture, compute, windows, *thresholds)
 
 
-def windows_of(config: dict[str, Any]) -> dict[str, int]:
+def _threshold(value: Any, where: str) -> float:
+    """Infinite ones mean always and never; with not-a-number no answer would ever be null."""
+    if not isinstance(value, (int, float)) or math.isnan(value):
+        raise InputError(f"{where}: expected a number, found {value!r}")
+    return float(value)
+
+
+def windows_of(config: dict[str, Any], named: str = "config.json") -> dict[str, int]:
     """The windows that a checkpoint was trained on, or the usual ones as far as its positions reach."""
-    windows = WINDOWS | (config.get("qa_windows") or {})
+    own = {} if config.get("qa_windows") is None else field(config, "qa_windows", dict, named)
+    for name in own:
+        if name not in WINDOWS or field(own, name, int, f"{named}: qa_windows") < (name != "stride"):
+            raise InputError(
+                f"{named}: qa_windows: {name}: expected numbers of tokens, {', '.join(WINDOWS)}"
+            )
+    windows = WINDOWS | own
     most = longest_input(config)
     if windows["length"] > most:
         windows |= {"length": most, "stride": most // 3}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qaprune.errors import InputError
+from qaprune.evaluate.predictions import shown_score
 from qaprune.jsonfile import field, read_json_lines
 from qaprune.serve.answer import Answerer, load
 
@@ -46,6 +48,10 @@ def main(args: argparse.Namespace) -> int:
     if args.jsonl is not None:
         records = _records(args.jsonl)
     else:
+        try:
+            args.question.encode()
+        except UnicodeEncodeError:
+            raise InputError("--question: not UTF-8 text") from None
         records = iter([{"question": args.question, "context": _read_context(args.context)}])
     first = next(records, None)
     if first is None:
@@ -66,12 +72,12 @@ def _answer(answerer: Answerer, records: Iterator[dict[str, Any]], out: IO[str])
         pairs = [(record["question"], record["context"]) for record in chunk]
         for record, answer in zip(chunk, answerer.answer_many(pairs), strict=True):
             found = asdict(answer) | {
-                name: round(getattr(answer, name), 4) for name in ("score", "null_score")
+                name: shown_score(getattr(answer, name), 4) for name in ("score", "null_score")
             }
             if answer.answer_type is None:
                 del found["answer_type"]
             identity = {"id": record["id"]} if "id" in record else {}
-            out.write(json.dumps(identity | found, ensure_ascii=False) + "\n")
+            out.write(json.dumps(identity | found, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
@@ -80,12 +86,19 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
         for name in ("question", "context"):
             if not field(record, name, str, where).strip():
                 raise InputError(f"{where}: {name}: expected text, got none")
+        if not isinstance(record.get("id", ""), (str, int)):
+            raise InputError(f"{where}: id: expected a string or an integer")
         yield record
+
+
+def _standard_input() -> str:
+    """As UTF-8 whatever the locale is; Python's own wrapper lets other bytes through."""
+    return io.TextIOWrapper(sys.stdin.buffer, encoding="utf-8").read()
 
 
 def _read_context(name: str) -> str:
     try:
-        text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
+        text = _standard_input() if name == "-" else Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         raise InputError(f"--context: {name}: {reason}") from None
@@ -100,6 +113,8 @@ def _output(path: Path | None) -> Iterator[IO[str]]:
     if path is None:
         yield sys.stdout
         return
+    if path.is_dir():
+        raise InputError(f"--out: {path}: is a folder; expected a file to write")
     try:
         handle, scratch = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     except OSError as error:
