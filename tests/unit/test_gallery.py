@@ -215,6 +215,14 @@ def test_a_lead_in_speed_inside_the_bars_is_no_lead():
     assert names_of(front([ahead, behind._replace(x_span=(2.11, 2.2))])) == ["ahead", "behind"]
 
 
+def test_of_equal_f1_the_clearly_faster_is_on_the_front():
+    slow, fast = point("slow", 1.5, 88), point("fast", 2.0, 88)
+    assert names_of(front([slow, fast])) == ["fast"]
+    assert names_of(front([slow, fast], more_is_better=False)) == ["slow"]
+    tied = [point("one", 2.0, 88, bar=0.1), point("two", 2.1, 88, bar=0.1)]
+    assert names_of(front(tied)) == ["one", "two"]
+
+
 def test_the_front_is_chosen_on_the_holdout_and_needs_it():
     lucky = point("lucky on dev", 2.0, 70)._replace(f1=99.0)
     assert names_of(front([lucky, point("chosen", 2.0, 80)])) == ["chosen"]

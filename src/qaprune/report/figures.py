@@ -99,18 +99,24 @@ def front(points: list[Point], more_is_better: bool = True) -> list[Point]:
     """The points that no other one beats, in the order of x.
 
     A point is beaten by one of higher F1 on the hold-out, where every choice is made, that is as good on
-    the other axis: better there, or its bar reaches the other's. Points without hold-out F1 are on none.
+    the other axis: better there, or its bar reaches the other's; and by one of equal F1 whose bar lies
+    wholly on the better side. Points without hold-out F1 are on none.
     """
     known = [point for point in points if point.holdout_f1 is not None]
 
     def beaten(point: Point, other: Point) -> bool:
         upper, lower = (other, point) if more_is_better else (point, other)
-        return (other.holdout_f1 or 0.0) > (point.holdout_f1 or 0.0) and upper.x_span[1] >= lower.x_span[0]
+        ahead = (other.holdout_f1 or 0.0) - (point.holdout_f1 or 0.0)
+        return upper.x_span[1] >= lower.x_span[0] if ahead > 0 else ahead == 0 and _apart(lower, upper)
 
     return sorted(
         (point for point in known if not any(beaten(point, other) for other in known)),
         key=lambda point: point.x,
     )
+
+
+def _apart(lower: Point, upper: Point) -> bool:
+    return lower.x_span[1] < upper.x_span[0]
 
 
 def chosen(points: list[Point]) -> dict[tuple[str, str], Point]:
