@@ -18,6 +18,7 @@ from typing import Any
 
 from qaprune import __version__
 from qaprune.errors import InputError
+from qaprune.jsonfile import unreadable
 
 
 @dataclass(frozen=True)
@@ -208,10 +209,12 @@ def _read_spec(text: str) -> dict[str, Any]:
         if text.startswith("@"):
             text = Path(text[1:]).read_text(encoding="utf-8")
         spec = json.loads(text, object_hook=_Spec)
-    except FileNotFoundError:
-        raise InputError(f"--spec: {text[1:]}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"--spec: {unreadable(text[1:], error)}") from None
     except json.JSONDecodeError as error:
         raise InputError(f"--spec: invalid JSON: {error.msg} at character {error.pos}") from None
+    except (RecursionError, ValueError) as error:
+        raise InputError(f"--spec: invalid JSON: {error}") from None
     if not isinstance(spec, dict):
         raise InputError("--spec: expected a JSON object")
     return spec

@@ -229,8 +229,11 @@ class Log:
     def __init__(self, path: Path | None):
         self.path = path if is_main_process() else None
         if self.path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text("", encoding="utf-8")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text("", encoding="utf-8")
+            except OSError as error:
+                raise InputError(f"--log: {path}: cannot be written ({error.strerror})") from None
 
     def __call__(self, line: str) -> None:
         if is_main_process():

@@ -162,7 +162,19 @@ def test_the_digest_of_a_latency_table_changes_with_its_times(tmp_path):
         ),
         (
             ["gate", "--spec", "@none.json", "--teacher", ".", "--features", ".", "--out", "o"],
-            "none.json: no such file",
+            "--spec: none.json: no such file",
+        ),
+        (
+            ["gate", "--spec", "@.", "--teacher", ".", "--features", ".", "--out", "o"],
+            "--spec: .: cannot be read (Is a directory)",
+        ),
+        (
+            ["gate", "--spec", "[" * 100_000, "--teacher", ".", "--features", ".", "--out", "o"],
+            "--spec: invalid JSON: ",
+        ),
+        (
+            ["gate", "--spec", "{}", "--teacher", ".", "--features", ".", "--out", "o", "--log", "."],
+            "--log: .: cannot be written (Is a directory)",
         ),
         (
             ["gate", "--spec", "{}", "--teacher", "none", "--features", ".", "--out", "o"],
