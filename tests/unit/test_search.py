@@ -190,3 +190,15 @@ def test_ranks_add_up_and_keep_the_order():
     ranks = addable(scores)
     assert ranks.sum() == pytest.approx(1)
     assert np.array_equal(np.argsort(ranks.ravel()), np.argsort(scores.ravel()))
+
+
+@given(seed=st.integers(0, 10_000))
+def test_equal_scores_are_worth_the_same_wherever_they_stand(seed):
+    """L0 leaves a third of its gates at one bound: by place, the last layers would be filled with them."""
+    random = np.random.default_rng(seed)
+    scores = random.integers(0, 3, (3, 4)).astype(float)
+    ranks = addable(scores)
+    assert ranks.sum() == pytest.approx(1)
+    assert len(set(zip(scores.ravel(), ranks.ravel(), strict=True))) == len(set(scores.ravel()))
+    order = random.permutation(3)
+    assert np.array_equal(addable(scores[order]), ranks[order])

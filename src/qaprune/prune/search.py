@@ -75,8 +75,11 @@ def _knapsack(values: list[np.ndarray], prices: list[np.ndarray]) -> list[int]:
 
 
 def addable(scores: np.ndarray) -> np.ndarray:
-    """Scores of one kind as ranks that add up to 1: for criteria whose scores only order gates."""
-    flat = scores.ravel()
-    ranks = np.empty(flat.size)
-    ranks[np.argsort(flat, kind="stable")[::-1]] = np.arange(flat.size, 0, -1)
-    return (ranks / ranks.sum()).reshape(scores.shape)
+    """Scores of one kind as ranks that add up to 1: for criteria whose scores only order gates.
+
+    Equal scores share their mean rank: L0 ends with many gates at one bound, whose order says nothing.
+    """
+    from scipy.stats import rankdata
+
+    ranks = rankdata(scores).reshape(scores.shape)
+    return ranks / ranks.sum()
