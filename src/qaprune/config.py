@@ -116,9 +116,14 @@ def check(config: Config) -> None:
     """Refuse unknown keys, wrong types and impossible values: the key's path and what was expected."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
+    from jsonschema.validators import extend
 
     _check_finite(config, "")
-    validator = Draft202012Validator(yaml.safe_load(SCHEMA.read_text(encoding="utf-8")))
+    # JSON Schema takes 1e3 for an integer, Python for a float that no slice or count accepts.
+    whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    validator = extend(Draft202012Validator, type_checker=whole)(
+        yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    )
     error = best_match(
         validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf")
     )

@@ -6,13 +6,14 @@ weights. The rates it is divided by are rough and stated in the output: this ans
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import LATENCY, SHARES, SPEEDUP, parse_budget
 from qaprune.errors import InputError
+from qaprune.jsonfile import field
+from qaprune.models.encoder import read_config
 
 if TYPE_CHECKING:
     from qaprune.plan import Plan, Point, Run
@@ -43,6 +44,10 @@ GENERATED_WINDOWS = {"squad2": 1.0, "nq": 2.0}
 """The same in the embedded corpus."""
 
 
+SIZES = ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
+"""What a checkpoint's `config.json` calls them."""
+
+
 @dataclass(frozen=True)
 class Size:
     """Weights of an encoder: in its layers, and with embeddings."""
@@ -59,10 +64,8 @@ def model_size(source: dict[str, Any]) -> Size:
         shape = source["scratch"]
         sizes = (shape["layers"], shape["hidden"], shape["intermediate"], shape["vocab_size"])
     elif "path" in source and (Path(source["path"]) / "config.json").exists():
-        config = json.loads((Path(source["path"]) / "config.json").read_text(encoding="utf-8"))
-        sizes = tuple(
-            config[key] for key in ("num_hidden_layers", "hidden_size", "intermediate_size", "vocab_size")
-        )
+        config = read_config(Path(source["path"]))
+        sizes = tuple(field(config, key, int, f"{source['path']}/config.json") for key in SIZES)
     else:
         name = str(source.get("hub", source.get("path"))).lower()
         match = next((key for key in HUB_SIZES if key in name), None)

@@ -9,10 +9,12 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from qaprune.budget import parse_budget
+from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, Criterion, base_name, load_criterion
+from qaprune.models.encoder import TOKENIZER_FILES, WEIGHTS
 from qaprune.plan_checks import TEACHER, TEACHER_PLUS, check_plan
 from qaprune.specs import Specs
 
@@ -70,6 +72,9 @@ def checkpoint_folder(run: str, point: str, variant: str) -> str:
     return f"prune/{run}/{point}" if variant == "pruned" else f"recover/{run}/{point}/{variant}"
 
 
+Found = TypeVar("Found")
+
+
 class Plan:
     """Everything that the workflow needs to know of a config."""
 
@@ -91,6 +96,16 @@ class Plan:
         self._specs = Specs(self)
         self.needs_corpus = any("scratch" in source for source in self._sources())
         check_plan(config, {run.pair for run in self.runs})
+        self._check_points()
+
+    def _check_points(self) -> None:
+        """A criterion that no run has a point of would be left out in silence."""
+        used = {point.criterion for run in self.runs for point in self.points(run)}
+        unused = [name for name in self.config["criteria"] if name not in used]
+        if self.runs and unused:
+            raise InputError(
+                f"config: criteria.{unused[0]}: runs nowhere: no trained run has its pairs and seeds"
+            )
 
     def _sources(self) -> Iterator[Mapping[str, Any]]:
         for model in self.config["models"].values():
@@ -100,7 +115,7 @@ class Plan:
 
     def run(self, run_id: str) -> Run:
         """The run of that id."""
-        return next(run for run in self.all_runs if run.id == run_id)
+        return _named(run_id, {run.id: run for run in self.all_runs}, "run")
 
     def trained(self, run: Run) -> Run:
         """The run whose checkpoints a run scores: itself, or that of another data set."""
@@ -130,9 +145,8 @@ class Plan:
         for path in (Path(source["path"]) for source in sources if "path" in source):
             files = [path]
             if path.is_dir():
-                names = (
-                    ("config.json", "model.safetensors") if stage != "data" else ("*.jsonl", "*.jsonl.gz")
-                )
+                checkpoint = ("config.json", WEIGHTS, *TOKENIZER_FILES)
+                names = checkpoint if stage != "data" else ("*.jsonl", "*.jsonl.gz")
                 files = sorted(file for name in names for file in path.glob(name) if file.is_file())
             found += [str(file) for file in files if file.exists()]
         return found
@@ -163,7 +177,11 @@ class Plan:
 
     def point(self, run: Run, point_id: str) -> Point:
         """The operating point of that id."""
-        return next(point for point in self.points(run) if point.id == point_id)
+        return _named(point_id, {point.id: point for point in self.points(run)}, f"point of {run.id}")
+
+    def scored_point(self, run: Run, scoring: str) -> Point:
+        """The first of a run's points that scores of that name choose the mask of."""
+        return _named(scoring, {point.scoring: point for point in reversed(self.points(run))}, "gate")
 
     def variants(self, run: Run) -> list[Variant]:
         """All rows of a run that have a checkpoint."""
@@ -286,6 +304,12 @@ class Plan:
         from qaprune.estimate import describe
 
         return describe(self)
+
+
+def _named(name: str, known: Mapping[str, Found], what: str) -> Found:
+    if name not in known:
+        raise InputError(f"config: no {what} is called {name!r}; there are {', '.join(known) or 'none'}")
+    return known[name]
 
 
 def make_plan(config: Mapping[str, Any]) -> Plan:

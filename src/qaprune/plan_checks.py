@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from qaprune.budget import FLOPS, SHARES, parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, base_name, load_criterion
+from qaprune.models.encoder import longest_input, read_config
 
 TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 Config = Mapping[str, Any]
@@ -19,8 +23,7 @@ def check_plan(config: Config, pairs: set[str]) -> None:
 
     `pairs` are the config's `model-dataset` names.
     """
-    for name in config["budgets"]:
-        parse_budget(name)
+    _check_budgets(config["budgets"])
     _check_criteria(config, pairs)
     if config.get("untrained"):
         _check_untrained(config)
@@ -44,6 +47,16 @@ def check_plan(config: Config, pairs: set[str]) -> None:
         _check_model(config, name)
 
 
+def _check_budgets(names: list[str]) -> None:
+    """Each can be read, and no two mean the same: they would be two points, each trained."""
+    seen: dict[Any, str] = {}
+    for name in names:
+        budget = replace(parse_budget(name), name="")
+        if budget in seen:
+            raise InputError(f"config: budgets: {seen[budget]!r} and {name!r} mean the same")
+        seen[budget] = name
+
+
 def _check_criteria(config: Config, pairs: set[str]) -> None:
     """Criteria exist, and their budgets and pairs are the config's."""
     budgets = set(config["budgets"])
@@ -55,6 +68,11 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
             raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
         _check_epochs(config, name, settings.get("recovery_changes", {}))
         asked = settings.get("budgets", config["budgets"])
+        if base_name(name) == "movement" and settings["warmup"] + settings["cooldown"] >= 1:
+            raise InputError(
+                f"config: criteria.{name}: warmup {settings['warmup']} and cooldown {settings['cooldown']} "
+                "leave no part of the training to close gates in; expected a sum below 1"
+            )
         if settings.get("gradual"):
             _check_width(f"{name}.gradual", asked, "which is not done in steps")
         if not load_criterion(name).scores_hidden:
@@ -185,25 +203,38 @@ def _check_model(config: Config, name: str) -> None:
     for dataset in model.get("teachers", {}):
         if dataset not in config["datasets"]:
             raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
+    limit, limited = _positions(model["source"])
+    for key, length in _lengths(config).items():
+        if limit is not None and length > limit:
+            raise InputError(
+                f"config: {key}: expected at most the {limit} {limited} of model {name!r}, got {length}"
+            )
     scratch = model["source"].get("scratch")
-    if not scratch:
-        return
-    if scratch["hidden"] % scratch["heads"]:
+    if scratch and scratch["hidden"] % scratch["heads"]:
         raise InputError(
             f"config: models.{name}.source.scratch.heads: expected a divisor of hidden "
             f"{scratch['hidden']}, got {scratch['heads']}"
         )
-    lengths = {
+
+
+def _positions(source: Mapping[str, Any]) -> tuple[int | None, str]:
+    """How many tokens a model reads, where that is known before it was fetched, and what says so."""
+    if "scratch" in source:
+        return source["scratch"]["max_positions"], "max_positions"
+    if "path" in source:
+        # What a checkpoint lacks is for the stage to say that reads it.
+        with contextlib.suppress(InputError, KeyError):
+            return longest_input(read_config(Path(source["path"]))), "positions"
+    return None, ""
+
+
+def _lengths(config: Config) -> dict[str, int]:
+    """Every length that models are fed, by its key."""
+    cells = {
         f"profile.cells[{number}].length": cell.get("length", 0)
         for number, cell in enumerate(config["profile"]["cells"])
     }
-    lengths |= {
+    return cells | {
         f"datasets.{dataset}.windows.length": settings["windows"]["length"]
         for dataset, settings in config["datasets"].items()
     }
-    limit = scratch["max_positions"]
-    for key, length in lengths.items():
-        if length > limit:
-            raise InputError(
-                f"config: {key}: expected at most the {limit} max_positions of model {name!r}, got {length}"
-            )

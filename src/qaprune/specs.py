@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from qaprune.budget import parse_budget
+from qaprune.errors import InputError
 from qaprune.profile.settings import TORCH_BACKENDS
 
 if TYPE_CHECKING:
@@ -107,7 +108,7 @@ class Specs:
 
     def gate(self, run: str, scoring: str) -> dict[str, Any]:
         found = self.plan.run(run)
-        point = next(point for point in self.plan.points(found) if point.scoring == scoring)
+        point = self.plan.scored_point(found, scoring)
         criterion = self.plan.criterion(point.criterion)
         own = self.plan.criterion_settings(point.criterion)
         spec = {
@@ -183,6 +184,11 @@ class Specs:
         if included:
             training["include_gate"] = True
         label = f"{run} {point}/{kind}" if point else f"{run} {kind}"
+        known = self.plan.point(self.plan.run(run), point).recovery if point else (kind,)
+        if kind not in known:
+            raise InputError(
+                f"config: {label}: not asked for; this point has {', '.join(known) or 'no recovery'}"
+            )
         shared = self._run(self.plan.run(run)) | {"compute": self._compute()}
         return {"label": label, **shared, "kind": kind, "training": training}
 

@@ -32,6 +32,9 @@ BUNDLED = "bundled"
 LOCK = ".lock"
 """In a stage's temporary folder: held by the process that works there."""
 
+READ = ("digest", "digests")
+"""In a stage's result: digests of files that it read from outside the results folder."""
+
 MEASURED = ("table.json",)
 """Files of stage folders that hold timings: the stage `latency` has its table."""
 
@@ -58,9 +61,11 @@ def run_stage(
         if is_main_process():
             (out / "stage.json").unlink(missing_ok=True)
         _clear_orphans(out)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-        lock = (scratch / LOCK).open("w")
+        # Locked before it has its name: another process of this stage may be looking for orphans.
+        fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=out.parent))
+        lock = (fresh / LOCK).open("w")
         fcntl.flock(lock, fcntl.LOCK_EX)
+        scratch = fresh.rename(out.parent / f".{out.name}-{fresh.name.rpartition('-')[2]}")
     except OSError as error:
         raise InputError(f"{out}: cannot be written ({error.strerror})") from error
     try:
@@ -161,11 +166,14 @@ def read_stage(folder: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file; of a stage folder, what its `stage.json` says went into it, and what it measured
-    that others compute with: that differs from time to time."""
+    """SHA-256 of a file; of a stage folder, what its `stage.json` says went into it, the digests of files
+    that it read from elsewhere, and what it measured that others compute with: that differs from time to
+    time."""
     if path.is_dir():
         record = read_stage(path)
         parts = {key: record[key] for key in ("stage", "spec", "inputs")}
+        # A path or a hub's name is the same whatever lies there.
+        parts |= {key: record["result"][key] for key in READ if key in (record.get("result") or {})}
         parts |= {name: digest(path / name) for name in MEASURED if (path / name).exists()}
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
     with path.open("rb") as file:

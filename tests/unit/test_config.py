@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -131,7 +132,7 @@ def test_off_is_a_word_in_a_config(tmp_path):
 
 def test_local_sources_are_files_of_the_dag(tmp_path):
     """So that a changed data set or checkpoint makes its readers run again."""
-    for name in ("config.json", "model.safetensors", "train.json", "dev.json"):
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "train.json", "dev.json"):
         (tmp_path / name).write_text("{}")
     embedded = read_yaml(DEFAULT)
     dataset = embedded["datasets"]["squad2"] | {
@@ -142,7 +143,8 @@ def test_local_sources_are_files_of_the_dag(tmp_path):
     model = {"architecture": "bert", "source": source, "teachers": {"squad2": source}}
     changes = {"models": {"bert": model}, "datasets": embedded["datasets"] | {"squad2": dataset}}
     plan = make_plan(with_overlay(tmp_path, **changes))
-    weights = [str(tmp_path / "config.json"), str(tmp_path / "model.safetensors")]
+    names = ("config.json", "model.safetensors", "tokenizer.json")
+    weights = [str(tmp_path / name) for name in names]
     assert plan.local_files("data", "squad2") == [str(tmp_path / "train.json"), str(tmp_path / "dev.json")]
     assert plan.local_files("encoder", "bert") == plan.local_files("teacher", "bert-squad2-s13") == weights
     assert plan.local_files("data", "nq") == plan.local_files("teacher", "bert-nq-s13") == []
@@ -398,3 +400,56 @@ def test_the_size_of_documents_is_seen_in_a_local_file(tmp_path):
         found.append(sampled_windows(plan.config["datasets"]["nq"]))
     assert found[1] > 20 * found[0]
     assert sampled_windows(read_yaml(DEFAULT)["datasets"]["nq"]) is None
+
+
+@pytest.mark.parametrize(
+    ("overlay", "message"),
+    [
+        ("criteria: {gain: {windows: 3e1, batch_tokens: 512}}", "gain.windows: expected integer, got 30.0"),
+        ("seeds: [1e1]", "config: seeds.0: expected integer, got 10.0"),
+        ("budgets: [x2, x2.0]", "config: budgets: 'x2' and 'x2.0' mean the same"),
+        ("budgets: [h50-f50, h50.0-f50]", "config: budgets: 'h50-f50' and 'h50.0-f50' mean the same"),
+        (
+            "criteria: {movement: {share: 0.5, lr: 0.1, warmup: 0.8, cooldown: 0.2}}",
+            "criteria.movement: warmup 0.8 and cooldown 0.2 leave no part of the training",
+        ),
+        (
+            "{seeds: [13, 14], models: {bert: {seeds: [13]}, roberta: {seeds: [13]}}, "
+            "criteria: {first_layers: {seeds: [14]}}}",
+            "criteria.first_layers: runs nowhere",
+        ),
+    ],
+)
+def test_what_could_be_known_before_is_refused_before(overlay, message, tmp_path):
+    """Each of these once ended a run behind its teachers, or left rows out in silence."""
+    changes = yaml.safe_load(overlay)
+    if "models" in changes:
+        embedded = read_yaml(DEFAULT)["models"]
+        changes["models"] = {name: embedded[name] | own for name, own in changes["models"].items()}
+        overlay = yaml.safe_dump(changes)
+    path = tmp_path / "overlay.yaml"
+    path.write_text(overlay)
+    with pytest.raises(InputError, match=re.escape(message)):
+        make_plan(load_config([path]))
+
+
+def test_a_criterion_of_checkpoints_that_are_only_scored_runs_nowhere(tmp_path):
+    datasets = read_yaml(DEFAULT)["datasets"]
+    keys = ("task", "train", "dev", "holdout_share", "windows")
+    datasets["again"] = {key: datasets["squad2"][key] for key in keys} | {"checkpoints_of": "squad2"}
+    pairs = {"first_layers": {"pairs": ["bert-again"]}}
+    with pytest.raises(InputError, match=r"criteria\.first_layers: runs nowhere"):
+        make_plan(with_overlay(tmp_path, datasets=datasets, criteria=pairs))
+
+
+def test_what_the_plan_does_not_have_is_named():
+    plan = make_plan(load_config([]))
+    with pytest.raises(InputError, match="no run is called 'bert-squad2-s99'; there are bert-squad2-s13"):
+        plan.run("bert-squad2-s99")
+    run = plan.run("bert-squad2-s13")
+    with pytest.raises(
+        InputError, match="no point of bert-squad2-s13 is called 'l0-h9-f9'; there are random"
+    ):
+        plan.point(run, "l0-h9-f9")
+    with pytest.raises(InputError, match="random-h50-f50/distilled: not asked for; this point has"):
+        plan.spec("recover", run=run.id, kind="distilled", point="random-h50-f50")

@@ -15,7 +15,9 @@ import yaml
 
 from qaprune.cli import main
 from qaprune.config import load_config
+from qaprune.errors import InputError
 from qaprune.plan import Plan, make_plan, spec_json
+from qaprune.stage import digest
 from tests.conftest import ROOT
 from tests.unit.own_data import articles, write_checkpoint, write_own_files, write_squad
 from tests.unit.test_docs import blocks
@@ -115,14 +117,38 @@ def test_a_question_answering_checkpoint_is_named_as_the_page_says():
 
 def test_windows_that_the_checkpoint_has_no_positions_for_are_one_line(own: Path, capsys):
     path = own / "my-model" / "config.json"
+    plan = plan_of()  # known before; of a hub's model it is not
     path.write_text(json.dumps(json.loads(path.read_text()) | {"max_position_embeddings": 64}))
-    plan = plan_of()
+    with pytest.raises(InputError, match=r"windows\.length: expected at most the 64 positions of model"):
+        plan_of()
     (own / "none").touch()
     splits = [f"--{name}=none" for name in ("train", "holdout", "dev")]
     spec = spec_json(plan.spec("features", model="mymodel", dataset="mydata"))
     assert main(["features", "--spec", spec, "--out", "out", *splits, "--encoder=my-model"]) == 1
     error = capsys.readouterr().err
     assert "features mymodel-mydata: windows.length: 256 tokens; the encoder has positions for 64" in error
+
+
+def test_another_tokenizer_under_the_same_path_is_another_encoder(own: Path):
+    plan, digests = plan_of(), set()
+    path = own / "my-model" / "tokenizer.json"
+    for end in ("", "\n"):
+        path.write_text(path.read_text() + end)
+        run("encoder", plan, {"model": "mymodel"}, "out")
+        digests.add(digest(Path("out")))
+    assert len(digests) == 2
+
+
+def test_a_checkpoint_that_is_pruned_already_is_no_source(own: Path, capsys):
+    path = own / "my-model" / "config.json"
+    config = json.loads(path.read_text())
+    heads = [config["num_attention_heads"], config["num_attention_heads"] - 1]
+    path.write_text(json.dumps(config | {"model_type": "pruned_bert", "heads_per_layer": heads}))
+    spec = spec_json(plan_of().spec("encoder", model="mymodel"))
+    assert main(["encoder", "--spec", spec, "--out", "out"]) == 1
+    error = capsys.readouterr().err
+    assert "pruned already" in error
+    assert error.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from qaprune import stage
 from qaprune.budget import parse_budget
 from qaprune.cli import STAGES, main
 from qaprune.errors import InputError
@@ -147,6 +148,29 @@ def test_the_digest_of_a_latency_table_changes_with_its_times(tmp_path):
         )
         digests.add(digest(tmp_path / name))
     assert len(digests) == 2
+
+
+def test_the_digest_of_a_stage_changes_with_the_files_that_it_read(tmp_path):
+    """Their path stays the same: a killed training must not go on from another encoder's checkpoint."""
+    digests = set()
+    for name, read in (("a", {"digest": "1"}), ("b", {"digest": "2"}), ("c", {"digests": {"dev": "1"}})):
+        run_stage("encoder", {"path": "p"}, {}, tmp_path / name, lambda _, result=read: result)
+        digests.add(digest(tmp_path / name))
+    assert len(digests) == 3
+
+
+def test_the_folder_that_a_stage_works_in_is_locked_before_it_has_its_name(tmp_path, monkeypatch):
+    """Else another process of the stage takes it for what a killed one left."""
+    real, seen = stage.fcntl.flock, []
+
+    def flock(file, how):
+        seen.append([path.name for path in tmp_path.iterdir() if path.name.startswith(".b-")])
+        real(file, how)
+
+    monkeypatch.setattr(stage.fcntl, "flock", flock)
+    run_stage("gate", {}, {}, tmp_path / "b", write)
+    assert seen == [[]]
+    assert [path.name for path in tmp_path.iterdir()] == ["b"]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from qaprune.data.features import FlatLogits
 from qaprune.errors import InputError
 from qaprune.models.rebuild import with_answer_types
+from qaprune.prune.slice import slice_model
 from qaprune.train.batches import (
     SHAPES,
     ahead,
@@ -30,7 +31,7 @@ from qaprune.train.losses import Logits, batch_logits, distillation_loss, gold_l
 from qaprune.train.optimizers import schedule
 from qaprune.train.predict import predict_logits
 from qaprune.train.stages import check_teacher, epochs_left
-from tests.conftest import make_features, make_model
+from tests.conftest import closed_mask, make_features, make_model
 
 COMPUTE = {"device": "cpu", "dtype": "float32", "attention": "eager", "threads": 1}
 TRAINING = {
@@ -257,12 +258,16 @@ def test_a_loss_that_is_not_a_number_names_the_questions(distilled, tmp_path):
         ({"head": False}, "no span head"),
         ({"architecture": "roberta"}, "model_type 'roberta'; the model's source has 'bert'"),
         ({"vocab_size": 61}, "vocab_size 61; the data set's features have 60"),
+        ({"num_hidden_layers": 2}, "other layers or widths than the model's source has"),
+        ({"cut": True}, "pruned already"),
     ],
 )
 def test_an_existing_teacher_must_fit_its_model(changes, message, tmp_path):
     make_model("bert").bert.save_pretrained(tmp_path / "encoder")
-    shape = {key: value for key, value in changes.items() if key == "vocab_size"}
+    shape = {key: value for key, value in changes.items() if key in ("vocab_size", "num_hidden_layers")}
     model = make_model(changes.get("architecture", "bert"), **shape)
+    if "cut" in changes:
+        model = slice_model(model, closed_mask())
     (model if changes.get("head", True) else model.base_model).save_pretrained(tmp_path / "teacher")
     if message is None:
         check_teacher(tmp_path / "teacher", tmp_path / "encoder", "squad2", {})

@@ -128,6 +128,23 @@ def test_one_row_alone_trains_nothing_else():
         assert [rule for rule in rules if rule not in before] == trained, done.stderr
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "bert-squad2-s13/l0-h9-f9/distilled",
+        "bert-squad2-s99/l0-h50-f50/distilled",
+        "none-squad2-s13/teacher+",
+    ],
+)
+def test_a_mistyped_row_is_no_target_of_any_rule(target):
+    done = snakemake(f"results/embedded/recover/{target}/stage.json", "-n")
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "MissingRuleException" in said
+    assert target in said
+    assert "Traceback" not in said
+
+
 def test_an_overlay_of_one_criterion_scores_and_times_its_row_alone(tmp_path):
     one = {"seeds": [13], "pairs": ["bert-squad2"], "budgets": ["h50-f50"], "recovery": ["distilled"]}
     config = edited(

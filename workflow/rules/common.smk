@@ -1,9 +1,9 @@
 """The plan of this run's config, and the little that rules need to ask it."""
 
+import re
 import sys
 from pathlib import Path
 
-from qaprune.budget import NAME_PATTERN
 from qaprune.config import load_config
 from qaprune.errors import InputError
 from qaprune.plan import make_plan, spec_json
@@ -23,13 +23,19 @@ LAUNCH = PLAN.launcher
 shell.prefix(f'export PATH="{Path(sys.executable).parent}:$PATH"; ')
 
 
+def one_of(names):
+    """A pattern of these names alone."""
+    return "|".join(re.escape(name) for name in dict.fromkeys(names)) or r"(?!)"
+
+
 wildcard_constraints:
     dataset=r"[a-z0-9_.]+",
     model=r"[a-z0-9_.-]+",
-    run=r"[a-z0-9_.-]+-[a-z0-9_.]+-s\d+",
-    scoring=r"[^/]+",
-    pair=r"[a-z0-9_.-]+-[a-z0-9_.]+",
-    point=rf"[^/]+-(?:{NAME_PATTERN})",
+    # What the config has, and nothing else: Snakemake then says itself that no rule makes a mistyped target.
+    run=one_of(run.id for run in PLAN.all_runs),
+    scoring=one_of(point.scoring for run in PLAN.runs for point in PLAN.points(run)),
+    pair=one_of(run.pair for run in PLAN.all_runs),
+    point=one_of(point.id for run in PLAN.runs for point in PLAN.points(run)),
     kind="retrained|distilled",
 
 
@@ -100,7 +106,7 @@ def distilled_teacher_weights(wildcards):
 def gate_logits(wildcards):
     """The teacher's logits, where weights train along with gates towards them; never removed before."""
     run = PLAN.run(wildcards.run)
-    point = next(point for point in PLAN.points(run) if point.scoring == wildcards.scoring)
+    point = PLAN.scored_point(run, wildcards.scoring)
     return f"{OUT}/teacher/{run.id}/logits.safetensors" if PLAN.distils_gates(point) else []
 
 
@@ -132,7 +138,7 @@ def variant_options(timed=False):
 def gate_latency(wildcards):
     """The latency table, where gates are trained towards a budget in time."""
     run = PLAN.run(wildcards.run)
-    point = next(point for point in PLAN.points(run) if point.scoring == wildcards.scoring)
+    point = PLAN.scored_point(run, wildcards.scoring)
     return _latency(run, point.budget) if point.scoring == point.id else []
 
 

@@ -13,8 +13,8 @@ import yaml
 
 from qaprune.config import Config, sources
 from qaprune.data.lines import shards
-from qaprune.data.stages import TOKENIZER_FILES
 from qaprune.errors import InputError
+from qaprune.models.encoder import TOKENIZER_FILES
 from qaprune.stage import BUNDLED, git_commit, source_digest
 
 CODE = ("Snakefile", "src", "workflow", "profiles", "config")

@@ -20,13 +20,15 @@ from qaprune.data.squad2 import write_squad2_gold
 from qaprune.data.windows import SPLITS, load_tokenizer, make_featurisers, start_windows, windows_of
 from qaprune.errors import InputError
 from qaprune.models.encoder import (
+    TOKENIZER_FILES,
     WEIGHTS,
     architecture_of,
     longest_input,
     read_config,
     require_weights,
+    require_whole,
 )
-from qaprune.stage import digest
+from qaprune.stage import digest, source_digest
 
 Log = Callable[[str], None]
 
@@ -93,16 +95,6 @@ def _require(examples: list[Any], source: dict[str, Any]) -> None:
         raise InputError(f"{source}: empty data set, expected at least one question")
 
 
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-)
-
-
 def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
     """Bring an encoder into the results folder: built from scratch, or copied from path or hub."""
     source = spec["source"]
@@ -119,10 +111,12 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     found = architecture_of(read_config(out)["model_type"])
     if found != spec["architecture"]:
         raise InputError(f"models: architecture {spec['architecture']!r}, but the checkpoint is {found!r}")
+    require_whole(out)
     load_tokenizer(out)
+    files = [out / name for name in ("config.json", WEIGHTS, *TOKENIZER_FILES) if (out / name).exists()]
     return {
         "summary": f"{found}, {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB",
-        "digest": digest(out / WEIGHTS),
+        "digest": source_digest(out, files)[:16],
     }
 
 

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 
 ARCHITECTURES = ("bert", "roberta")
 WEIGHTS = "model.safetensors"
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+)
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,17 @@ _HIDDEN_AXES = {
 def hidden_axis(name: str) -> int | None:
     """Which axis of a model's tensor of that name runs over the hidden width."""
     return next((axis for axis, suffixes in _HIDDEN_AXES.items() if name.endswith(suffixes)), None)
+
+
+def require_whole(checkpoint: Path) -> None:
+    """Refuse a checkpoint that is cut already: masks, costs and budgets are those of whole models."""
+    config = read_config(checkpoint)
+    stock = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
+    if shape_of_config(config) != shape_of_config({key: config[key] for key in stock}):
+        raise InputError(
+            f"{checkpoint}: pruned already (heads_per_layer, ff_per_layer or hidden_width in its config); "
+            "expected a whole model"
+        )
 
 
 def require_weights(checkpoint: Path) -> None:

@@ -17,8 +17,17 @@ from qaprune.data.windows import load_tokenizer
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.models.checkpoint import read_variant, save_checkpoint
-from qaprune.models.encoder import architecture_of, load_model, read_config, require_span_head
+from qaprune.models.encoder import (
+    WEIGHTS,
+    architecture_of,
+    load_model,
+    read_config,
+    require_span_head,
+    require_whole,
+    shape_of_config,
+)
 from qaprune.models.rebuild import with_answer_types
+from qaprune.stage import digest
 from qaprune.train.checkpoints import of_stage
 from qaprune.train.compute import Compute, start
 from qaprune.train.loop import FitResult, Job, fit
@@ -73,7 +82,8 @@ def teacher(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     save_checkpoint(model, out, inputs["encoder"], holdout.windows, variant)
     if spec["task"] == "nq":
         add_structure_tokens(load_tokenizer(inputs["encoder"])).save(str(out / "tokenizer.json"))
-    return {"summary": _summary(steps, variant["holdout_f1"]), **variant}
+    read = {"digest": digest(source / WEIGHTS)} if given else {}
+    return {"summary": _summary(steps, variant["holdout_f1"]), **variant, **read}
 
 
 def check_teacher(checkpoint: Path, encoder: Path, task: str, meta: dict[str, Any]) -> None:
@@ -94,6 +104,9 @@ def check_teacher(checkpoint: Path, encoder: Path, task: str, meta: dict[str, An
         raise InputError(
             f"{checkpoint}: no answer types; expected a teacher that this suite trained for this task"
         )
+    require_whole(checkpoint)
+    if shape_of_config(found) != shape_of_config(expected):
+        raise InputError(f"{checkpoint}: other layers or widths than the model's source has")
     require_span_head(checkpoint)
 
 
@@ -124,11 +137,13 @@ def recover(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     settings, kind = spec["training"], spec["kind"]
     if kind == "distilled" and "logits" not in inputs:
         raise InputError("expected --logits, the teacher's, to distil from")
+    logits = load_logits(inputs["logits"]) if kind == "distilled" else None
+    if logits is not None and not len(logits.spans):
+        raise InputError(f"{inputs['logits']}: no logits, for the config distils nothing from this teacher")
     before = read_variant(inputs["model"])
     if settings.get("include_gate"):
         settings = settings | {"epochs": epochs_left(settings["epochs"], train, before)}
     model = load_model(inputs["model"], compute.attention, settings["dropout"])
-    logits = load_logits(inputs["logits"]) if kind == "distilled" else None
     checkpoints, seed = of_stage(out, spec, inputs), spec["run"]["seed"] + 1
     job = Job(train, seed, compute, out / "train.jsonl", spec["label"], logits, checkpoints)
     steps = fit(model, job, settings, _teacher_layers(spec, inputs, compute))
