@@ -182,6 +182,13 @@ def test_where_nothing_runs_the_stage_fails_with_the_reason(checkpoints, tmp_pat
     assert not (tmp_path / "cells.json").exists()
 
 
+def test_a_cell_past_the_models_positions_says_so_and_the_rest_is_timed(checkpoints, tmp_path: Path):
+    features, variants = checkpoints
+    described = run({"cells": [*CELLS, {"batch": 1, "length": 65}]}, variants, features, tmp_path)
+    refused = {(c["length"], c["not_measured"]) for c in described["cells"]}
+    assert refused == {(CELLS[0]["length"], None), (65, "the model has positions for 64 tokens alone")}
+
+
 BROKEN = RuntimeError("CUDA error: an illegal memory access was encountered")
 CAPTURE = RuntimeError("CUDA error: operation not permitted when stream is capturing")
 

@@ -293,8 +293,13 @@ def try_out(
     """
     import torch
 
+    from qaprune.models.encoder import longest_input
+
     try:
         forward = fleet.forward(key, setting)
+        most = longest_input(fleet.model(key, setting).config.to_dict())
+        if setting.length > most:  # on a GPU a place past the table would end the process, not the pass
+            raise CannotRun(f"the model has positions for {most} tokens alone")
         for batch in reversed(inputs):
             output = forward(**batch)
             real = batch["attention_mask"].bool()
