@@ -203,12 +203,9 @@ def _check_model(config: Config, name: str) -> None:
     for dataset in model.get("teachers", {}):
         if dataset not in config["datasets"]:
             raise InputError(f"config: models.{name}.teachers.{dataset}: no such data set")
-    limit, limited = _positions(model["source"])
-    for key, length in _lengths(config).items():
-        if limit is not None and length > limit:
-            raise InputError(
-                f"config: {key}: expected at most the {limit} {limited} of model {name!r}, got {length}"
-            )
+    limits = _limits(model["source"])
+    if limits:
+        _check_limits(config, name, *limits)
     scratch = model["source"].get("scratch")
     if scratch and scratch["hidden"] % scratch["heads"]:
         raise InputError(
@@ -217,15 +214,40 @@ def _check_model(config: Config, name: str) -> None:
         )
 
 
-def _positions(source: Mapping[str, Any]) -> tuple[int | None, str]:
-    """How many tokens a model reads, where that is known before it was fetched, and what says so."""
+def _limits(source: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Positions and layers of a model, where they are known before it is fetched."""
     if "scratch" in source:
-        return source["scratch"]["max_positions"], "max_positions"
-    if "path" in source:
-        # What a checkpoint lacks is for the stage to say that reads it.
-        with contextlib.suppress(InputError, KeyError):
-            return longest_input(read_config(Path(source["path"]))), "positions"
-    return None, ""
+        return source["scratch"]["max_positions"], source["scratch"]["layers"]
+    # What a checkpoint lacks is for the stage to say that reads it.
+    with contextlib.suppress(InputError, KeyError):
+        config = read_config(Path(source["path"]))
+        return longest_input(config), config["num_hidden_layers"]
+    return None
+
+
+def _check_limits(config: Config, name: str, positions: int, layers: int) -> None:
+    """A model reads all windows and cells, and has the layers that hidden states are matched at."""
+    for key, length in _lengths(config).items():
+        if length > positions:
+            raise InputError(
+                f"config: {key}: expected at most the {positions} positions of model {name!r}, got {length}"
+            )
+    for key, recovery in _recoveries(config).items():
+        for layer in recovery.get("hidden_layers", ()):
+            if layer > layers:
+                raise InputError(
+                    f"config: {key}.hidden_layers: expected at most the {layers} layers of model {name!r}, "
+                    f"got {layer}"
+                )
+
+
+def _recoveries(config: Config) -> dict[str, Mapping[str, Any]]:
+    """Every place where recovery is set, by its key."""
+    own = {
+        f"criteria.{name}.recovery_changes": settings.get("recovery_changes", {})
+        for name, settings in config["criteria"].items()
+    }
+    return {"recovery": config["recovery"]} | own
 
 
 def _lengths(config: Config) -> dict[str, int]:

@@ -214,7 +214,7 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
         ),
         (
             {"profile": {"cells": [{"batch": 8, "length": 512}]}},
-            "profile.cells[0].length: expected at most the 128 max_positions of model 'bert', got 512",
+            "profile.cells[0].length: expected at most the 128 positions of model 'bert', got 512",
         ),
         ({"training": {"lr": float("nan")}}, "training.lr: expected a finite number, got nan"),
         ({"profile": {"cells": [{"batch": float("inf")}]}}, "profile.cells[0].batch: expected a finite"),

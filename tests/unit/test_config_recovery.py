@@ -157,6 +157,11 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
             "models.m.seeds: 1 is not one of 13",
         ),
         ({"recovery": {"hidden_layers": [0]}}, "recovery.hidden_layers.0: expected at least 1"),
+        ({"recovery": {"hidden_layers": [1, 9]}}, "recovery.hidden_layers: expected at most the"),
+        (
+            {"criteria": {"gain": GAIN | {"recovery_changes": {"hidden_layers": [9]}}}},
+            "criteria.gain.recovery_changes.hidden_layers: expected at most the",
+        ),
         ({"compute": {"processes": 0}}, "compute.processes: expected at least 1"),
         (
             {"datasets": with_news(checkpoints_of="nws")},
