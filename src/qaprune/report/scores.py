@@ -56,7 +56,8 @@ def read_questions(path: Path) -> Questions:
             first = answered.variants[0]
             raise InputError(f"{path}: variants '{first}' and '{name}' did not answer the same questions")
     sums = {prefix: sums_of(variants, paragraphs, *parts) for prefix, parts in sides.items()}
-    return Questions(sums[""], sums.get("long_"), tuple(sorted(set(zip(ids, groups, strict=True)))))
+    first = np.flatnonzero(variants.places == variants.places[0])
+    return Questions(sums[""], sums.get("long_"), tuple(sorted((ids[row], groups[row]) for row in first)))
 
 
 def _counts(columns: dict[str, list[str]], prefix: str) -> tuple[np.ndarray, np.ndarray]:
