@@ -14,10 +14,12 @@ that is the answer to whether this machine can serve as a gate.
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from qaprune.errors import InputError
 from qaprune.profile.settings import Setting
 from qaprune.profile.timers import ForwardPass, make_stopwatch, time_interleaved
 from qaprune.report.compare_speed import compare_timings
@@ -116,10 +118,11 @@ def make_models(device: str) -> dict[str, ForwardPass]:
     return {"teacher": forward(6), VARIANT: forward(3)}
 
 
-def main() -> None:
+def main() -> int:
     """Time the pairs and print the two counts."""
     import torch
 
+    from qaprune.profile.device import choose_device
     from qaprune.train.compute import keep_freed_memory
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -128,15 +131,21 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args()
+    try:
+        device = choose_device(args.device)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     keep_freed_memory()
     torch.set_num_threads(args.threads)
     with torch.inference_mode():
         caught, alarms = count_pairs(
-            make_models(args.device), VARIANT, args.pairs, args.rounds, device=args.device, tell=print
+            make_models(device), VARIANT, args.pairs, args.rounds, device=device, tell=print
         )
     print(f"planted slowdowns of 20 % caught: {caught} of {args.pairs}")
     print(f"false alarms in unchanged pairs: {alarms} of {args.pairs}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -152,7 +152,7 @@ def run(stage: str, spec: dict[str, Any], out: Path, options: dict[str, Any]) ->
         if process.returncode:
             said.seek(0)
             raise SystemExit(said.read().strip() or f"qaprune {stage}: exit code {process.returncode}")
-    return Cost(time.perf_counter() - began, cpu_seconds() - used, most / 1e6)
+    return Cost(time.perf_counter() - began, cpu_seconds() - used, most * 1024 / 1e9)
 
 
 def cpu_seconds() -> float:

@@ -14,6 +14,7 @@ import sys
 from itertools import combinations
 from pathlib import Path
 
+from qaprune.errors import InputError
 from qaprune.report.collect import read_run
 from qaprune.report.intervals import bootstrap_f1, percentile_interval
 
@@ -25,9 +26,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--run", required=True)
     parser.add_argument("--variant", default="distilled")
     args = parser.parse_args(argv)
-    run = read_run(args.results / "evaluate" / args.run, None)
+    try:
+        run = read_run(args.results / "evaluate" / args.run, None)
+        names = [key for key, scores in run.variants.items() if scores["variant"] == args.variant]
+        if not names:
+            known = ", ".join(dict.fromkeys(str(scores["variant"]) for scores in run.variants.values()))
+            raise InputError(f"--variant: {args.run} has no row {args.variant!r}; there are {known}")
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
     samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums), strict=True))
-    names = [key for key, scores in run.variants.items() if scores["variant"] == args.variant]
     names.sort(key=lambda key: -run.variants[key]["f1"])
     for better, worse in combinations(names, 2):
         low, high = percentile_interval(samples[better] - samples[worse])

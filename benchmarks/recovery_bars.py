@@ -3,15 +3,16 @@
     python -m benchmarks.recovery_bars RESULTS [--run RUN ...] [--budget x2.0] [--loss 1.5] [--margin 10]
 
 - The teacher is `--margin` F1 above `no-answer`.
-- The best method at the budget, chosen on the train hold-out among the recovered rows of criteria that look
+- The best method at the budget, chosen on the train hold-out among the distilled rows of criteria that look
   at the task, loses at most `--loss` F1 on dev to the better of teacher and teacher+ (chosen there too).
   Like the teacher's bar it is judged by the figure itself, not by its interval.
 - It is above the random masks, the small baselines (whole layers) and Torch-Pruning's Taylor selection,
   each with the same recovery, by more than the interval of the difference (paragraphs resampled).
 - On the average over the points that have both, distilled is at least retrained, retrained at least pruned.
 
-Several runs are the seeds of one pair: bars are of the means, over the rows that all of them have.
-A line a bar. Exit code 3: one was missed or could not be read. Noise of training and threshold is in no
+Several runs must be the seeds of one pair, asked the same questions: bars are of the means, over the rows
+that all of them have. A line a bar. Exit code 3: one was missed or could not be read; 4: the runs do not
+compare. Noise of training and threshold is in no
 interval.
 """
 
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from qaprune.errors import InputError
+from qaprune.errors import InputError, NotComparable
 from qaprune.gate.registry import base_name
 from qaprune.report.collect import Run, read_run
 from qaprune.report.intervals import bootstrap_f1, percentile_interval
@@ -114,6 +115,18 @@ def steps(runs: list[Run]) -> Iterator[Line]:
             yield f"no point is both {before} and {after}", None
 
 
+def check_seeds(runs: list[Run]) -> None:
+    """Raise NotComparable unless the runs are seeds of one pair that were asked the same questions."""
+    first = runs[0]
+    if len({run.name for run in runs}) < len(runs) or len({(run.model, run.dataset) for run in runs}) > 1:
+        raise NotComparable(
+            f"{', '.join(run.name for run in runs)}: expected other seeds of one model and data set"
+        )
+    for run in runs[1:]:
+        if (run.sums.groups, run.questions) != (first.sums.groups, first.questions):
+            raise NotComparable(f"{first.name} and {run.name}: scored on other questions")
+
+
 def main(argv: list[str] | None = None) -> int:
     """Print a line a bar."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -125,6 +138,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         runs = [read_run(args.results / "evaluate" / run, None) for run in args.run]
+        check_seeds(runs)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

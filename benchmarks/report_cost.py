@@ -5,7 +5,7 @@
 - intervals: per-question scores of 50 variants on 11,873 questions, read from their file, 2,000 resamples,
   an interval of each row and difference (the bars: 10 s and 2 GB).
 - table: all files of a report of 500 rows, ten runs of two pairs on as many questions, two settings timed
-  (the bar: 20 s).
+  (the bars: 20 s and 2 GB).
 
 The folders are synthetic; making them is not timed. Exit code 3: a bar was missed.
 """

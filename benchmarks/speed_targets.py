@@ -133,6 +133,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args(argv)
+    if args.length > SCRATCH["max_positions"]:
+        parser.error(
+            f"--length: expected at most the encoder's {SCRATCH['max_positions']}, got {args.length}"
+        )
     keep_freed_memory()
     spec = latency_spec(args)
     device = choose_device("auto")

@@ -35,6 +35,9 @@ import numpy as np
 
 from benchmarks.training_speed import wait
 from qaprune.config import ROOT, load_config
+from qaprune.errors import InputError
+from qaprune.jsonfile import read_json
+from qaprune.stage import git_commit
 
 WINDOWS = {"length": 384, "stride": 128, "max_question_tokens": 64, "null_windows": 1.0}
 RECIPE = {"learning_rate": 3e-5, "per_device_train_batch_size": 12, "weight_decay": 0.0}
@@ -61,7 +64,7 @@ class Ready:
 
 def answerable_part(source: Path, out: Path) -> Path:
     """A file in SQuAD's layout with only those questions of `source` that have an answer."""
-    content = json.loads(source.read_text(encoding="utf-8"))
+    content = read_json(source)
     for article in content["data"]:
         for paragraph in article["paragraphs"]:
             paragraph["qas"] = [question for question in paragraph["qas"] if question["answers"]]
@@ -242,8 +245,6 @@ def add_row(path: Path | None, asked: dict[str, str], seed: int, found: list[flo
 
 def main(argv: list[str] | None = None) -> int:
     """Print a line a side, and one a seed."""
-    from qaprune.train.compute import start
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("model", "train", "dev"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -251,7 +252,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--dev-questions", type=int, default=3000, help="a fixed sample of dev")
     parser.add_argument("--seeds", type=int, default=3, help="0: speed alone")
     parser.add_argument(
-        "--steps", type=int, default=40, help="steps of the recipe, more than 5; 0: F1 alone"
+        "--steps", type=int, default=40, help=f"steps of the recipe, more than {WARM_UP}; 0: F1 alone"
     )
     parser.add_argument("--epochs", type=float, default=1.0)
     parser.add_argument(
@@ -261,12 +262,27 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--answerable", action="store_true", help="questions that have an answer alone")
     parser.add_argument("--rows", type=Path, help="JSON lines of F1, kept and gone on from")
     args = parser.parse_args(argv)
+    if args.steps and args.steps <= WARM_UP:
+        parser.error(f"--steps: the first {WARM_UP} are not timed; expected more, or 0, got {args.steps}")
+    try:
+        return _run(args)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+def _run(args: argparse.Namespace) -> int:
+    from qaprune.train.compute import start
+
     asked = {key: str(value) for key, value in vars(args).items() if key not in ("seeds", "steps", "rows")}
     recipe = RECIPE | {"num_train_epochs": args.epochs, "learning_rate": args.rate}
     settings = {"device": "auto", "dtype": "auto", "attention": "auto", "threads": args.threads}
     compute = start(settings, 0)
     ours_of = CONFIGS[compute.device.type]
     training = load_config([ROOT / "config" / ours_of])["training"] | {"epochs": args.epochs}
+    # Rows of other settings or other code are other rows.
+    asked |= {"ours": json.dumps(training, sort_keys=True), "recipe": json.dumps(recipe, sort_keys=True)}
+    asked["commit"] = str(git_commit())
     missed = False
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -3,8 +3,9 @@
     python -m benchmarks.sweep RESULTS [--run RUN]
 
 Reads the recovered rows of a results folder of config/sweep.yaml, prints them as a Markdown table: trials
-of one criterion together below the teacher of all, what differs among their settings, the tokens that gate
-and recovery read, F1 on the hold-out; the best of each criterion marked. Dev takes no part.
+of one criterion, budget and kind of recovery together below the teacher of all, what differs among their
+settings, the tokens that gate and recovery read, F1 on the hold-out; the best of each marked. Dev takes no
+part.
 """
 
 from __future__ import annotations
@@ -19,26 +20,25 @@ from qaprune.gate.registry import base_name
 from qaprune.report.tables import markdown_table
 from qaprune.stage import read_stage
 
-RECOVERY = ("lr", "temperature", "weight", "hidden_weight", "epochs", "batch_tokens")
+Group = tuple[str, str, str]
+"""Trials that compare: criterion, budget and kind of recovery."""
 
 
-def trials(results: Path, run: str) -> dict[str, list[dict[str, Any]]]:
-    """The recovered rows by criterion: `name`, `kind`, `settings`, `tokens`, `f1`."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def trials(results: Path, run: str) -> dict[Group, list[dict[str, Any]]]:
+    """The recovered rows: `name`, `kind`, `settings`, `tokens`, `f1`."""
+    found: dict[Group, list[dict[str, Any]]] = {}
     for path in sorted((results / "recover" / run).glob("*/*/stage.json")):
-        record, point = read_stage(path.parent), path.parent.parent.name
+        record, kind, point = read_stage(path.parent), path.parent.name, path.parent.parent.name
         row = record["result"]
         # A criterion's scores, of all budgets or of each.
         folders = (results / "gate" / run / name for name in (row["criterion"], point))
-        gate = next((path for folder in folders if (path := folder / "stage.json").exists()), None)
-        settings = dict(read_stage(gate.parent)["spec"].get("settings", {})) if gate else {}
-        training = record["spec"]["training"]
-        settings = {f"gate {key}": value for key, value in settings.items()} | {
-            key: training[key] for key in RECOVERY if key in training
-        }
-        trial = {"name": point, "kind": path.parent.name, "settings": settings}
+        gate = next((folder for folder in folders if (folder / "stage.json").exists()), None)
+        settings = read_stage(gate)["spec"].get("settings", {}) if gate else {}
+        settings = {f"gate {key}": value for key, value in settings.items()} | record["spec"]["training"]
+        trial = {"name": point, "kind": kind, "settings": settings}
         trial |= {"tokens": row["train_tokens"], "f1": row["holdout_f1"]}
-        found.setdefault(base_name(row["criterion"]), []).append(trial)
+        group = base_name(row["criterion"]), point.removeprefix(f"{row['criterion']}-"), kind
+        found.setdefault(group, []).append(trial)
     if not found:
         raise InputError(f"{results}: no recovered rows of run {run!r}; expected recover/{run}/")
     return found
@@ -55,7 +55,7 @@ def teacher(results: Path, run: str) -> dict[str, Any]:
     return read_stage(results / "teacher" / run)["result"]
 
 
-def table(found: dict[str, list[dict[str, Any]]], teacher: dict[str, Any]) -> str:
+def table(found: dict[Group, list[dict[str, Any]]], teacher: dict[str, Any]) -> str:
     """All trials as Markdown, below the teacher that they started from."""
     body = [["teacher", "", f"{teacher['teacher_tokens']:,}", f"{teacher['holdout_f1']:.2f}"]]
     for rows in found.values():

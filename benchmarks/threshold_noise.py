@@ -82,6 +82,8 @@ def main(argv: list[str] | None = None) -> int:
         pair = args.run.rsplit("-", 1)[0]
         dataset = next((p.name for p in args.results.glob("data/*") if pair.endswith(f"-{p.name}")), "")
         spec = read_stage(args.results / "teacher" / args.run)["spec"]
+        if spec["task"] != "squad2":
+            raise InputError(f"{args.run}: task {spec['task']}; expected a run of SQuAD 2.0's layout")
         holdout = Holdout(
             args.results / "features" / pair / "holdout.safetensors",
             args.results / "data" / dataset / "holdout.jsonl.gz",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import recovery_bars
+from benchmarks import pairwise, recovery_bars
 from qaprune.report.collect import read_run
 from tests.unit.report_data import write_evaluate
 
@@ -73,3 +73,29 @@ def test_a_rival_that_has_another_name_at_a_budget_is_found(tmp_path, capsys):
     write_evaluate(tmp_path, "bert", "squad2", questions=400, shares=shares)
     _, lines = run(tmp_path, capsys)
     assert any(line.startswith(("holds", "MISSED")) and line.endswith("to random") for line in lines), lines
+
+
+@pytest.mark.parametrize(
+    ("other", "questions", "message"),
+    [
+        (("bert", "squad2", 14), 600, "scored on other questions"),
+        (("roberta", "squad2", 13), 1200, "expected other seeds of one model and data set"),
+        (("bert", "squad2", 13), 1200, "expected other seeds of one model and data set"),
+    ],
+)
+def test_only_seeds_of_one_pair_have_a_mean(results, capsys, other, questions, message):
+    name = f"{other[0]}-{other[1]}-s{other[2]}"
+    if name != "bert-squad2-s13":
+        write_evaluate(results, *other, questions=questions)
+    assert recovery_bars.main([str(results), "--run", "bert-squad2-s13", name]) == 4
+    assert message in capsys.readouterr().err
+
+
+def test_pairs_of_a_variant_that_is_not_there_are_one_line(results, capsys):
+    words = [str(results), "--run", "bert-squad2-s13"]
+    assert pairwise.main(words) == 0
+    assert len(capsys.readouterr().out.splitlines()) > 10
+    assert pairwise.main([*words, "--variant", "destilled"]) == 1
+    assert "has no row 'destilled'; there are" in capsys.readouterr().err
+    assert pairwise.main([str(results), "--run", "none"]) == 1
+    assert "no such file" in capsys.readouterr().err

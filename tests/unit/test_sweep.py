@@ -10,9 +10,9 @@ from qaprune.config import ROOT, load_config
 from qaprune.gate.registry import base_name
 
 
-def write(folder, name: str, lr: float, f1: float, gate: dict) -> None:
-    recover = folder / "recover" / "m-squad2-s1" / f"{name}-h50-f50" / "distilled"
-    scores = folder / "gate" / "m-squad2-s1" / f"{name}-h50-f50"
+def write(folder, name: str, lr: float, f1: float, gate: dict, budget: str = "h50-f50") -> None:
+    recover = folder / "recover" / "m-squad2-s1" / f"{name}-{budget}" / "distilled"
+    scores = folder / "gate" / "m-squad2-s1" / f"{name}-{budget}"
     for path, record in (
         (
             recover,
@@ -43,10 +43,18 @@ def test_trials_of_a_criterion_and_the_best_of_each(tmp_path, capsys):
     assert lines[2].split() == ["|", "teacher", "|", "|", "9,000", "|", "60.12", "|"]
     assert [line for line in lines if "*" in line and "l0@b" in line]
     assert [line for line in lines if "*" in line and "gain@a" in line]
-    slow = next(line for line in lines if "l0@a" in line)
+    slow = next(line for line in lines if "| l0@a-h50-f50/distilled " in line)
     assert "*" not in slow
     assert "gate lr 0.1, lr 0.0001" in slow
     assert "steps" not in slow, "what is the same in all trials is left out"
+
+
+def test_budgets_are_not_ranked_against_each_other(tmp_path, capsys):
+    write(tmp_path, "l0@a", 1e-4, 51.25, {})
+    write(tmp_path, "l0@a", 1e-4, 40.0, {}, "h30-f30")
+    write_teacher(tmp_path)
+    assert sweep.main([str(tmp_path), "--run", "m-squad2-s1"]) == 0
+    assert sum("*" in line for line in capsys.readouterr().out.splitlines()) == 2
 
 
 def test_settings_of_a_gate_are_its_own(tmp_path, capsys):
