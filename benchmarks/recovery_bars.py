@@ -12,8 +12,7 @@
 
 Several runs must be the seeds of one pair, asked the same questions: bars are of the means, over the rows
 that all of them have. A line a bar. Exit code 3: one was missed or could not be read; 4: the runs do not
-compare. Noise of training and threshold is in no
-interval.
+compare. Noise of training and threshold is in no interval.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -86,12 +87,13 @@ def write_table(variant: Path, **changes: object) -> None:
         writer.writerow(ROW | changes)
 
 
-def write_data(variant: Path, dev: dict, questions: int = 3000, task: str = "squad2") -> None:
+def write_data(variant: Path, dev: dict, sample: int | None = None, **more: str) -> None:
     """What the stage that read the data set recorded."""
     folder = variant.parents[3] / "data" / "squad2"
     folder.mkdir(parents=True)
-    result = {"dev": questions, "digests": {"dev": "0123abcd"}}
-    record = {"stage": "data", "spec": {"task": task, "dev": dev}, "result": result, "inputs": {}}
+    spec = {"task": "squad2", "dev": dev, "dev_questions": sample} | more
+    result = {"dev": 3000, "digests": {"dev": "0123abcd"}}
+    record = {"stage": "data", "spec": spec, "result": result, "inputs": {}}
     (folder / "stage.json").write_text(json.dumps(record))
 
 
@@ -163,10 +165,7 @@ def claimed(card: str) -> tuple[str, float] | None:
     ("dev", "said"),
     [
         ({"scratch": "squad2/dev.json"}, "The questions were generated: no figure here says anything"),
-        (
-            {"path": "/my/files/mine.json"},
-            "from the file `mine.json`, whose SHA-256 begins with `0123abcd`.",
-        ),
+        ({"path": "/my/files/mine.json"}, "from the file `mine.json` (SHA-256 `0123abcd`...)."),
         ({"hub": "somebody/else"}, "The questions are from the dev set of `somebody/else`."),
         (None, "Where the questions came from is not recorded."),
     ],
@@ -183,10 +182,19 @@ def test_questions_that_are_not_the_official_ones_enter_no_list(variant, tmp_pat
 @pytest.mark.parametrize(("full", "expected"), [("", None), (70.5, ("rajpurkar/squad_v2", 70.5))])
 def test_a_sample_of_dev_enters_no_list_and_all_of_it_does(variant, tmp_path, full, expected):
     write_table(variant, f1_full=full)
-    write_data(variant, OFFICIAL["dev"], questions=11873)
+    write_data(variant, OFFICIAL["dev"], sample=3000)
     card = card_of(variant, tmp_path / "out")
     assert claimed(card) == expected
     assert ("| F1 over all of dev | 70.5 |" in card) == bool(full)
+
+
+def test_a_revision_is_official_too_and_a_set_with_questions_left_out_is_not(variant, tmp_path):
+    write_table(variant)
+    write_data(variant, OFFICIAL["dev"] | {"revision": "abc"})
+    assert claimed(card_of(variant, tmp_path / "out")) == ("rajpurkar/squad_v2", 71.25)
+    shutil.rmtree(variant.parents[3] / "data")
+    write_data(variant, OFFICIAL["dev"], on_bad_example="skip")
+    assert claimed(card_of(variant, tmp_path / "other")) is None
 
 
 @pytest.mark.parametrize(
