@@ -292,9 +292,13 @@ def test_keeping_the_highest_keeps_the_nearest_count(share):
     assert kept == 32 or flat[chosen].min() > flat[~chosen].max()
 
 
-def test_equal_scores_keep_the_earlier_gate():
+def test_of_equal_scores_each_layer_keeps_one_in_turn():
     mask = keep_highest((np.zeros(3), np.zeros(3)), 50)
-    assert [layer.tolist() for layer in mask] == [[1, 1, 1], [0, 0, 0]]
+    assert [layer.tolist() for layer in mask] == [[1, 1, 0], [1, 0, 0]]
+    # Closed gates at one bound fill no layer: what is above them stays, and of them as many everywhere.
+    closed = [np.full(8, -4.6) for _ in range(3)]
+    closed[1][:4] = 1.0
+    assert [int(layer.sum()) for layer in keep_highest(tuple(closed), 100 * 10 / 24)] == [2, 6, 2]
 
 
 def whole_layers(name: str, budget: str) -> Mask:

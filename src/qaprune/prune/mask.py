@@ -68,13 +68,17 @@ def keep_highest(
 ) -> tuple[np.ndarray, ...]:
     """Keep the `share` per cent of gates with the highest scores over the whole model.
 
-    The count is rounded to the nearest, at least one; of equal scores the earlier gate stays. `values` are
-    the survivors' strengths (1 where not given); one that fell to zero keeps a sliver, so that it counts
-    as kept and its weights can recover.
+    The count is rounded to the nearest, at least one. Of equal scores layers keep one in turn, the earlier
+    gates of each: L0 ends with many at one bound, and no layer is to be filled with those. `values` are the
+    survivors' strengths (1 where not given); one that fell to zero keeps a sliver, so that it counts as
+    kept and its weights can recover.
     """
-    flat = np.concatenate([np.asarray(layer, np.float64) for layer in scores])
-    kept = nearest(flat.size, share)
-    chosen = np.argsort(-flat, kind="stable")[:kept]
+    from scipy.stats import rankdata
+
+    layers = [np.asarray(layer, np.float64) for layer in scores]
+    flat = np.concatenate(layers)
+    turns = np.concatenate([rankdata(-layer, "ordinal") - rankdata(-layer, "min") for layer in layers])
+    chosen = np.lexsort((turns, -flat))[: nearest(flat.size, share)]
     strength = np.ones(flat.size) if values is None else np.concatenate(values).astype(np.float64)
     strength = np.where(np.abs(strength) < 1e-3, 1e-3, strength)
     mask = np.zeros(flat.size, np.float32)
