@@ -10,11 +10,11 @@ part.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.of_run import gate_folder, print_of_run
 from qaprune.errors import InputError
 from qaprune.gate.registry import base_name
 from qaprune.report.tables import markdown_table
@@ -30,9 +30,7 @@ def trials(results: Path, run: str) -> dict[Group, list[dict[str, Any]]]:
     for path in sorted((results / "recover" / run).glob("*/*/stage.json")):
         record, kind, point = read_stage(path.parent), path.parent.name, path.parent.parent.name
         row = record["result"]
-        # A criterion's scores, of all budgets or of each.
-        folders = (results / "gate" / run / name for name in (row["criterion"], point))
-        gate = next((folder for folder in folders if (folder / "stage.json").exists()), None)
+        gate = gate_folder(results, run, row["criterion"], point)
         settings = read_stage(gate)["spec"].get("settings", {}) if gate else {}
         settings = {f"gate {key}": value for key, value in settings.items()} | record["spec"]["training"]
         trial = {"name": point, "kind": kind, "settings": settings}
@@ -70,16 +68,11 @@ def table(found: dict[Group, list[dict[str, Any]]], teacher: dict[str, Any]) -> 
 
 def main(argv: list[str] | None = None) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--run", default="minilm-squad2-s13")
-    args = parser.parse_args(argv)
-    try:
-        print(table(trials(args.results, args.run), teacher(args.results, args.run)), end="")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+
+    def lines(results: Path, run: str) -> list[str]:
+        return table(trials(results, run), teacher(results, run)).splitlines()
+
+    return print_of_run(__doc__, lines, argv)
 
 
 if __name__ == "__main__":

@@ -9,18 +9,18 @@ what each layer keeps of them. Of several masks the first.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.of_run import gate_folder, print_of_run
 from qaprune.errors import InputError
+from qaprune.gate.registry import KINDS
 from qaprune.gate.stage import load_scores
 from qaprune.prune.mask import load_mask
 from qaprune.stage import read_stage
-
-KINDS = ("heads", "ff")
 
 
 def tied(scores: np.ndarray, mask: tuple[np.ndarray, ...]) -> tuple[int, list[int]]:
@@ -30,46 +30,28 @@ def tied(scores: np.ndarray, mask: tuple[np.ndarray, ...]) -> tuple[int, list[in
     return int(lowest.sum()), kept
 
 
-def points(results: Path, run: str) -> dict[str, dict[str, tuple[int, int, list[int]]]]:
-    """point -> kind -> gates at the lowest score, all gates, kept ones of the former by layer."""
+def lines(results: Path, run: str) -> Iterator[str]:
+    """A line for each point of a run and kind of gate with several at the lowest score."""
     paths = sorted((results / "prune" / run).glob("*/masks/0.safetensors"))
     if not paths:
         raise InputError(f"{results}: no masks of run {run!r}; expected prune/{run}/")
-    found = {}
     for path in paths:
         point = path.parents[1]
-        criterion = read_stage(point)["spec"]["criterion"]
-        # A criterion's scores, of all budgets or of each.
-        places = [results / "gate" / run / name / "scores.safetensors" for name in (point.name, criterion)]
-        scores = load_scores(next((place for place in places if place.exists()), places[-1]))
-        if scores.decided:  # the mask itself
-            continue
-        mask = load_mask(path)
-        row = {}
-        for kind in KINDS:
-            array = getattr(scores, kind)[0]
-            row[kind] = (array.size, *tied(array, getattr(mask, kind)))
-        found[point.name] = row
-    return found
+        gate = gate_folder(results, run, read_stage(point)["spec"]["criterion"], point.name)
+        if gate is None:
+            continue  # a mask that was given
+        scores, mask = load_scores(gate / "scores.safetensors"), load_mask(path)
+        for kind in () if scores.decided else KINDS[:2]:  # decided: the scores are the mask itself
+            gates = getattr(scores, kind)[0]
+            lowest, kept = tied(gates, getattr(mask, kind))
+            if lowest > 1:
+                text = f"{lowest:,} of {gates.size:,} at the lowest score, kept by layer:"
+                yield f"{point.name:<32} {kind:<5} {text} {' '.join(map(str, kept))}"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Print a line a point and kind."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("results", type=Path)
-    parser.add_argument("--run", default="minilm-squad2-s13")
-    args = parser.parse_args(argv)
-    try:
-        rows = points(args.results, args.run)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    for point, kinds in rows.items():
-        for kind, (gates, lowest, kept) in kinds.items():
-            if lowest > 1:
-                text = f"{lowest:,} of {gates:,} at the lowest score, kept by layer: "
-                print(f"{point:<32} {kind:<5} {text}{' '.join(map(str, kept))}")
-    return 0
+    """Print them."""
+    return print_of_run(__doc__, lines, argv)
 
 
 if __name__ == "__main__":

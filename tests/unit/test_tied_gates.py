@@ -21,6 +21,7 @@ def write_point(results: Path, scoring: str, **more: object) -> None:
     gate, point = results / "gate" / "m-squad2-s1" / scoring, results / "prune" / "m-squad2-s1" / "l0-x2.0"
     gate.mkdir(parents=True)
     save_scores(gate / "scores.safetensors", Scores(HEADS, UNITS, **more))
+    (gate / "stage.json").write_text("{}")
     (point / "masks").mkdir(parents=True)
     (point / "stage.json").write_text(json.dumps({"spec": {"criterion": "l0"}}))
     one = np.array([1, 0], np.float32)
