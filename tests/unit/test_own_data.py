@@ -139,6 +139,17 @@ def test_another_tokenizer_under_the_same_path_is_another_encoder(own: Path):
     assert len(digests) == 2
 
 
+def test_an_encoder_of_the_hub_is_named_by_its_commit(own: Path, monkeypatch):
+    (own / "snapshots").mkdir()
+    (own / "my-model").rename(own / "snapshots" / "c0ffee")
+    monkeypatch.setattr(
+        "huggingface_hub.snapshot_download", lambda name, **more: str(own / "snapshots" / "c0ffee")
+    )
+    (own / "mine.yaml").write_text(OVERLAY.replace("{path: my-model}", "{hub: someone/something}"))
+    run("encoder", plan_of(), {"model": "mymodel"}, "out")
+    assert json.loads((own / "out" / "stage.json").read_text())["result"]["revision"] == "c0ffee"
+
+
 def test_a_checkpoint_that_is_pruned_already_is_no_source(own: Path, capsys):
     path = own / "my-model" / "config.json"
     config = json.loads(path.read_text())

@@ -142,7 +142,7 @@ def test_the_card_has_the_measured_row_and_how_to_make_it_again(variant, tmp_pat
         "--cores all --configfile CONFIG\n",
         "commit abc123; torch 2.13.0",
         "`no_answer_threshold`, -1.5",
-        "The questions are from the dev set of `rajpurkar/squad_v2`.",
+        "The questions are from the dev set of `rajpurkar/squad_v2`, revision `0123abcd`.",
         "attention heads by layer: 2 0 4",
     ):
         assert expected in card
@@ -166,7 +166,7 @@ def claimed(card: str) -> tuple[str, float] | None:
     [
         ({"scratch": "squad2/dev.json"}, "The questions were generated: no figure here says anything"),
         ({"path": "/my/files/mine.json"}, "from the file `mine.json` (SHA-256 `0123abcd`...)."),
-        ({"hub": "somebody/else"}, "The questions are from the dev set of `somebody/else`."),
+        ({"hub": "somebody/else"}, "from the dev set of `somebody/else`, revision `0123abcd`."),
         (None, "Where the questions came from is not recorded."),
     ],
 )

@@ -6,9 +6,11 @@ import gzip
 import json
 import re
 from itertools import pairwise
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from huggingface_hub import HfApi
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -619,13 +621,36 @@ def test_a_hub_source_without_a_network_is_one_line(nq_files):
         fetch_encoder({"hub": "no/such-model"})
 
 
+@pytest.mark.parametrize(("revision", "commit"), [(None, "of-main"), ("v2", "of-v2")])
+def test_both_splits_are_of_the_commit_that_is_recorded(tmp_path, monkeypatch, revision, commit):
+    read = []
+
+    def load(name, *, split, revision, streaming):
+        read.append((name, split, revision, streaming))
+        answers = {"text": ["1800"], "answer_start": [3]}
+        row = {"context": "In 1800.", "question": "When?", "answers": answers}
+        return [row | {"id": f"{split}{n}", "title": f"{split}{n}"} for n in range(40)]
+
+    def info(self, name, *, revision, repo_type, timeout):
+        assert (name, repo_type) == ("some/squad", "dataset")
+        return SimpleNamespace(sha=f"of-{revision or 'main'}")
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    monkeypatch.setattr(HfApi, "repo_info", info)
+    source = {"hub": "some/squad"} | ({"revision": revision} if revision else {})
+    counts = data(nq_spec("", "") | {"task": "squad2", "train": source, "dev": source}, {}, tmp_path, print)
+    assert read == [("some/squad", split, commit, True) for split in ("train", "validation")]
+    assert counts["digests"] == {"train": commit, "dev": commit}
+
+
 def test_hub_rows_are_prepared_like_a_file(nq_files, monkeypatch):
     train, dev, out = nq_files
     rows = [hub_row(n) for n in range(40)]
     monkeypatch.setattr("qaprune.data.sources.hub_rows", lambda source, split: iter(rows))
+    monkeypatch.setattr(HfApi, "repo_info", lambda self, repo, **more: SimpleNamespace(sha="c0ffee"))
     counts = data(nq_spec(train, dev) | {"train": {"hub": "some/nq", "revision": "r"}}, {}, out, print)
     assert counts["train"] + counts["holdout"] == 40
-    assert counts["digests"]["train"] == "r"
+    assert counts["digests"]["train"] == "c0ffee"
     assert not list(out.glob("*spool*"))
     rows[3]["annotations"]["short_answers"][0]["end_token"] = [90]
     del rows[7]["document"]

@@ -12,13 +12,16 @@ from qaprune.data.examples import Example
 from qaprune.data.squad2 import read_squad2, squad2_from_rows
 from qaprune.errors import InputError
 
+HUB_TIMEOUT_S = 10
+"""The hub has this long for an answer."""
+
 
 @contextlib.contextmanager
 def hub_errors(name: str) -> Iterator[None]:
     """Word the hub's many failures as one line."""
     # One try is enough to say that there is no network; the default is minutes of retries.
-    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", "10")
-    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", "10")
+    os.environ.setdefault("HF_HUB_DOWNLOAD_TIMEOUT", str(HUB_TIMEOUT_S))
+    os.environ.setdefault("HF_HUB_ETAG_TIMEOUT", str(HUB_TIMEOUT_S))
     try:
         yield
     except InputError:
@@ -29,6 +32,22 @@ def hub_errors(name: str) -> Iterator[None]:
             f"hub source {name!r}: cannot be fetched ({reason}); check the name and the network, "
             "or give a local path instead"
         ) from error
+
+
+def pinned(source: dict[str, Any]) -> dict[str, Any]:
+    """The source of a data set with the commit that its branch or tag of the hub stands for now.
+
+    So both splits are of one state of the repository, and `stage.json` can name it.
+    """
+    if "hub" not in source:
+        return source
+    with hub_errors(source["hub"]):
+        from huggingface_hub import HfApi
+
+        found = HfApi().repo_info(
+            source["hub"], revision=source.get("revision"), repo_type="dataset", timeout=HUB_TIMEOUT_S
+        )
+    return source | {"revision": found.sha}
 
 
 def hub_rows(source: dict[str, Any], split: str) -> Any:
@@ -55,7 +74,7 @@ def _existing(path: str) -> Path:
 
 
 def fetch_encoder(source: dict[str, Any]) -> Path:
-    """The local folder of a checkpoint: the path itself, or a snapshot from the hub."""
+    """The local folder of a checkpoint: the path, or a snapshot from the hub, named by its commit."""
     if "path" in source:
         folder = Path(source["path"])
         if not folder.is_dir():

@@ -14,7 +14,7 @@ from qaprune.data.features import Features, write_features
 from qaprune.data.lines import Chunk, Damage, chunks, ordered_map, shards
 from qaprune.data.prepare_nq import prepare_nq
 from qaprune.data.prepared import write_examples
-from qaprune.data.sources import fetch_encoder, read_squad2_source
+from qaprune.data.sources import fetch_encoder, pinned, read_squad2_source
 from qaprune.data.split import sample_questions, split_holdout
 from qaprune.data.squad2 import write_squad2_gold
 from qaprune.data.windows import SPLITS, load_tokenizer, make_featurisers, start_windows, windows_of
@@ -43,7 +43,7 @@ def corpus(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -
 
 def data(spec: dict[str, Any], inputs: dict[str, Any], out: Path, log: Log) -> dict[str, Any]:
     """Prepare one data set: train and hold-out with answers, dev without, dev's gold apart."""
-    sources = {split: _source(spec[split], inputs) for split in ("train", "dev")}
+    sources = {split: pinned(_source(spec[split], inputs)) for split in ("train", "dev")}
     if spec["task"] == "nq":
         counts = prepare_nq(spec, sources, out, inputs.get("threads", 1))
     else:
@@ -77,10 +77,10 @@ def prepare_squad2(spec: dict[str, Any], sources: dict[str, dict[str, Any]], out
     return {"train": len(train), "holdout": len(holdout), "dev_sample": len(sample), "dev": len(dev)}
 
 
-def _digest(source: dict[str, Any]) -> str | None:
-    """Of a local file; a hub source is named by its revision."""
+def _digest(source: dict[str, Any]) -> str:
+    """Of a local file; a hub source is named by its commit."""
     if "path" not in source:
-        return source.get("revision")
+        return source["revision"]
     return ",".join(digest(file) for file in shards(Path(source["path"])))
 
 
@@ -98,6 +98,7 @@ def _require(examples: list[Any], source: dict[str, Any]) -> None:
 def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) -> dict[str, Any]:
     """Bring an encoder into the results folder: built from scratch, or copied from path or hub."""
     source = spec["source"]
+    read = {}
     if "scratch" in source:
         from qaprune.data.scratch import build_encoder
 
@@ -107,7 +108,9 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
         if not weights:
             return {"summary": f"{spec['architecture']}, config and tokenizer alone"}
     else:
-        _copy_checkpoint(fetch_encoder(source), out)
+        folder = fetch_encoder(source)
+        read = {"revision": folder.name} if "hub" in source else {}
+        _copy_checkpoint(folder, out)
     found = architecture_of(read_config(out)["model_type"])
     if found != spec["architecture"]:
         raise InputError(f"models: architecture {spec['architecture']!r}, but the checkpoint is {found!r}")
@@ -117,6 +120,7 @@ def encoder(spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Log) 
     return {
         "summary": f"{found}, {(out / WEIGHTS).stat().st_size / 1e6:.1f} MB",
         "digest": source_digest(out, files)[:16],
+        **read,
     }
 
 

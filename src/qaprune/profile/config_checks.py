@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from qaprune.data.sources import HUB_TIMEOUT_S
 from qaprune.estimate import disk_gb
 from qaprune.plan import Plan
 from qaprune.profile.checks import NO, WARN, YES, Answer, Finding, Host, one_line
 from qaprune.profile.environment import available_cores
-from qaprune.profile.host_checks import HUB_TIMEOUT_S, free_gb
+from qaprune.profile.host_checks import free_gb
 
 NAMES = {"bfloat16": "bf16", "onnxruntime_int8": "onnxruntime"}
 """Where the answer to a demand has another name."""

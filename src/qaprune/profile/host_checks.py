@@ -11,6 +11,7 @@ import tomllib
 from importlib import metadata
 from pathlib import Path
 
+from qaprune.data.sources import HUB_TIMEOUT_S
 from qaprune.profile.checks import NO, WARN, YES, Finding, Host
 from qaprune.profile.environment import (
     available_cores,
@@ -30,7 +31,6 @@ STEADY_GOVERNOR = "performance"
 BUSY_SHARE = 0.25
 """A load average above this share of the cores is worth a warning."""
 LEAST_DISK_GB = 5
-HUB_TIMEOUT_S = 10
 GB = 1e9
 
 

@@ -63,9 +63,9 @@ def _questions(data: Mapping[str, Any] | None) -> str:
     source = data["spec"]["dev"]
     if "scratch" in source:
         return "The questions were generated: no figure here says anything about real ones."
-    if "hub" in source:
-        return f"The questions are from the dev set of `{source['hub']}`."
     digest = data["result"]["digests"]["dev"]
+    if "hub" in source:
+        return f"The questions are from the dev set of `{source['hub']}`, revision `{digest}`."
     return f"The questions are from the file `{Path(source['path']).name}` (SHA-256 `{digest}`...)."
 
 
