@@ -338,6 +338,15 @@ def test_criteria_keep_their_look_and_never_share_one():
     assert {colour for colour, _ in chosen.values()} <= set(COLOURS)
 
 
+def test_settings_of_one_criterion_share_its_colour():
+    names = ["mine@b", "l0@ends", "l0", "l0_joint", "mine", "l0@short", "fisher@steps"]
+    chosen = looks(names)
+    assert len(set(chosen.values())) == len(names)
+    for name in names:
+        base = name.partition("@")[0]
+        assert chosen[name][0] == (chosen[base] if base in chosen else looks([base])[base])[0], name
+
+
 def test_gpu_figures_pass_through(folders, tmp_path: Path):
     run = write_evaluate(tmp_path, "bert", "squad2")
     profile = write_profile(tmp_path, run.name)

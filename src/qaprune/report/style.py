@@ -80,14 +80,24 @@ def room_for(names: Iterable[str], least: float, size: float = SMALL) -> float:
 
 
 def looks(criteria: list[str]) -> dict[str, tuple[str, str]]:
-    """criterion -> (colour, marker): known criteria always look the same, others take what is free."""
-    places = {name: KNOWN.index(name) for name in criteria if name in KNOWN}
-    every = range(len(COLOURS) * len(MARKERS))
-    free = iter([place for place in every if place not in places.values()])
-    for name in dict.fromkeys(criteria):
+    """criterion -> (colour, marker): known criteria always look the same, others take what is free.
+
+    `l0@slow`, the same criterion with other settings, has the colour of `l0` and a marker of its own.
+    """
+    known = {name: place for place, name in enumerate(KNOWN)}
+    places = {name: known[name] for name in criteria if name in known}
+    for name in sorted(dict.fromkeys(criteria), key=lambda name: "@" in name):
         if name not in places:
-            places[name] = next(free)
+            base = (known | places).get(name.partition("@")[0])
+            places[name] = _free_place(set(places.values()), base)
     return {name: _look(place) for name, place in places.items()}
+
+
+def _free_place(taken: set[int], like: int | None) -> int:
+    """The first place that is free, of the colour of place `like` if there is one."""
+    free = [place for place in range(len(COLOURS) * len(MARKERS)) if place not in taken]
+    alike = [place for place in free if like is not None and (place - like) % len(COLOURS) == 0]
+    return (alike or free)[0]
 
 
 def words_of(criterion: str) -> str:
