@@ -11,8 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
+
+# How long an example takes depends on what else the machine does; and the same tests run every time.
+settings.register_profile("qaprune", deadline=None, derandomize=True)
+settings.load_profile("qaprune")
 
 
 @pytest.fixture(scope="session", autouse=True)

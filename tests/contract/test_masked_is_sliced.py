@@ -61,7 +61,7 @@ def random_model(seed: int, dtype: str = "float32") -> torch.nn.Module:
 
 
 ANY = given(seed=st.integers(0, 10_000))
-FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def inputs(seed: int = 0) -> dict[str, torch.Tensor]:

@@ -44,7 +44,7 @@ def batches(draw):
     return start, end, row_ptr, first, last, question, n, draw(st.integers(1, 14))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(batches())
 def test_equals_brute_force(batch):
     found = decode_windows(*batch)

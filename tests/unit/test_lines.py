@@ -16,7 +16,7 @@ from qaprune.errors import InputError
 LINES = st.lists(st.binary(max_size=30).map(lambda line: line.replace(b"\n", b" ")), max_size=20)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     lines=LINES, size=st.integers(1, 60), end=st.booleans(), packed=st.booleans(), block=st.integers(1, 80)
 )

@@ -87,7 +87,7 @@ WORDS = st.text(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.sampled_from(TEXT.split()) | st.sampled_from(STRUCTURE_TOKENS) | WORDS, max_size=30),
     st.integers(1, 9),
@@ -263,7 +263,7 @@ def by_hand(start, end, row_ptr, first, last, question, questions, leads, most):
 
 
 @pytest.mark.parametrize("block", [1, 3, 2048])
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(seed=st.integers(0, 10_000))
 def test_documents_are_decoded_as_by_hand(seed, block, monkeypatch):
     monkeypatch.setattr("qaprune.evaluate.decode.BLOCK", block)

@@ -45,7 +45,7 @@ TRAINING = {
 }
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     lengths=st.lists(st.integers(1, 400), min_size=1, max_size=80),
     tokens=st.integers(32, 2000),
@@ -65,7 +65,7 @@ def test_batches_hold_every_window_once_within_the_budget(lengths, tokens, seed)
         assert len(windows) == 1 or len(windows) * length <= tokens
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(lengths=st.lists(st.integers(1, 512), min_size=1, max_size=300), tokens=st.integers(32, 4000))
 def test_training_has_few_shapes(lengths, tokens):
     batches = plan_epoch(np.array(lengths), tokens, np.random.default_rng(0))
@@ -74,7 +74,7 @@ def test_training_has_few_shapes(lengths, tokens):
     assert sum(len(windows) != whole[length] for windows, length in batches) <= 1
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(lengths=st.lists(st.integers(1, 160), min_size=1, max_size=60), shapes=st.integers(1, 4))
 def test_the_shapes_pad_least(lengths, shapes):
     """Against trying all sets of padded lengths."""
