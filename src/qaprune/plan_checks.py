@@ -9,10 +9,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qaprune.budget import FLOPS, SHARES, parse_budget
+from qaprune.budget import FLOPS, PARAMS, SHARES, Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.gate.registry import BUILT_IN, base_name, load_criterion
-from qaprune.models.encoder import longest_input, read_config
+from qaprune.models.cost import parameters_of_config
+from qaprune.models.encoder import EncoderShape, longest_input, read_config, shape_of_config
+from qaprune.prune.costs import Costs, flops_costs, limit_of, parameter_costs
 
 TEACHER, TEACHER_PLUS = "teacher", "teacher+"
 Config = Mapping[str, Any]
@@ -45,6 +47,7 @@ def check_plan(config: Config, pairs: set[str]) -> None:
         _check_start(config["datasets"], name)
     for name in config["models"]:
         _check_model(config, name)
+        _check_reach(config, name, pairs)
 
 
 def _check_budgets(names: list[str]) -> None:
@@ -239,6 +242,47 @@ def _check_limits(config: Config, name: str, positions: int, layers: int) -> Non
                     f"config: {key}.hidden_layers: expected at most the {layers} layers of model {name!r}, "
                     f"got {layer}"
                 )
+
+
+def _check_reach(config: Config, name: str, pairs: set[str]) -> None:
+    """Budgets in FLOPs and parameters leave at least one head and one unit.
+
+    Of a model whose shape is known before it is fetched; those in time are for the stage that has the
+    latency table.
+    """
+    source = config["models"][name]["source"]
+    for dataset, settings in config["datasets"].items():
+        pair = f"{name}-{dataset}"
+        asked = {
+            budget
+            for criterion in config["criteria"].values()
+            if pair in pairs and pair in criterion.get("pairs", [pair])
+            for budget in criterion.get("budgets", config["budgets"])
+        }
+        for budget in map(parse_budget, sorted(asked)):
+            costs = _costs(budget, source, settings["windows"]["length"])
+            try:
+                if costs:
+                    limit_of(budget, costs)
+            except InputError as error:
+                raise InputError(f"config: {error} of model {name!r}") from None
+
+
+def _costs(budget: Budget, source: Mapping[str, Any], length: int) -> Costs | None:
+    """What widths cost in a budget's unit, by a shape or a `config.json`; None where neither says it."""
+    scratch = source.get("scratch")
+    if scratch and budget.kind == FLOPS:
+        heads, ff = ((scratch[key],) * scratch["layers"] for key in ("heads", "intermediate"))
+        shape = EncoderShape(scratch["hidden"], scratch["hidden"] // scratch["heads"], heads, ff)
+        return flops_costs(shape, length)
+    # What a checkpoint lacks is for the stage to say that reads it.
+    with contextlib.suppress(InputError, KeyError):
+        found = read_config(Path(source["path"]))
+        if budget.kind == FLOPS:
+            return flops_costs(shape_of_config(found), length)
+        if budget.kind == PARAMS:
+            return parameter_costs(shape_of_config(found), parameters_of_config(found))
+    return None
 
 
 def _recoveries(config: Config) -> dict[str, Mapping[str, Any]]:

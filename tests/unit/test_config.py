@@ -234,6 +234,10 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
             {"criteria": {"movement": JOINT["movement"] | {"share": 1}}},
             "criteria.movement.share: expected a number below 1",
         ),
+        (
+            {"budgets": ["h50-f50", "flops0.1"]},
+            "config: budgets: 'flops0.1': out of reach; one head and one unit alone make",
+        ),
         ({"untrained": True}, "config: criteria.gain: needs a trained model"),
         (
             {"untrained": True, "criteria": {"uniform": {}, "random": {"draws": 5}}},

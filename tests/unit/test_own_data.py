@@ -129,6 +129,18 @@ def test_windows_that_the_checkpoint_has_no_positions_for_are_one_line(own: Path
     assert "features mymodel-mydata: windows.length: 256 tokens; the encoder has positions for 64" in error
 
 
+def test_a_budget_that_the_embeddings_alone_exceed_is_refused_before_anything_runs(own: Path):
+    def budgets(text: str) -> None:
+        (own / "mine.yaml").write_text(f"{OVERLAY}\nbudgets: [{text}]\n")
+
+    budgets("params99, h50-f50")
+    plan_of()
+    budgets("params20, h50-f50")
+    reason = r"budgets: 'params20': out of reach; one head and one unit alone make .* of model 'mymodel'"
+    with pytest.raises(InputError, match=reason):
+        plan_of()
+
+
 def test_another_tokenizer_under_the_same_path_is_another_encoder(own: Path):
     plan, digests = plan_of(), set()
     path = own / "my-model" / "tokenizer.json"

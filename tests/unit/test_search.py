@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from qaprune.budget import parse_budget
 from qaprune.errors import InputError
-from qaprune.models.cost import encoder_flops, parameters
+from qaprune.models.cost import encoder_flops, parameters, parameters_of_config
 from qaprune.models.encoder import EncoderShape, model_shape
 from qaprune.prune.costs import Costs, as_shares, flops_costs, limit_of, parameter_costs
 from qaprune.prune.mask import Mask, keep_highest
@@ -30,7 +30,7 @@ def table(seed: int, heads: int = 3, units: int = 5) -> Costs:
     return Costs("ms", 2, float(random.uniform(0, 3)), *steps)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(seed=st.integers(0, 10_000), share=st.floats(0.35, 1.0))
 def test_no_other_widths_within_the_limit_are_worth_more(seed, share):
     random = np.random.default_rng(seed)
@@ -92,6 +92,12 @@ def test_parameter_costs_are_the_tensors_own():
     )
     assert costs.of(heads, ff) == parameters(slice_model(model, mask))
     assert costs.full == parameters(model)
+
+
+@pytest.mark.parametrize("architecture", ["bert", "roberta"])
+def test_parameters_can_be_told_from_the_config(architecture):
+    model = make_model(architecture)
+    assert parameters_of_config(model.config.to_dict()) == parameters(model)
 
 
 def test_widths_are_multiples_of_what_the_hardware_likes():

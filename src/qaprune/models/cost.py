@@ -38,6 +38,18 @@ def parameters(model: nn.Module) -> int:
     return sum(weight.numel() for weight in model.parameters())
 
 
+def parameters_of_config(config: dict[str, Any]) -> int:
+    """The same of an unpruned model with a span head, by its `config.json` alone.
+
+    The LayerNorm behind each part and behind the embeddings has two vectors; there is no pooler.
+    """
+    hidden, intermediate = config["hidden_size"], config["intermediate_size"]
+    rows = config["vocab_size"] + config["max_position_embeddings"] + config["type_vocab_size"]
+    attention = 4 * hidden * (hidden + 1) + 2 * hidden
+    ff = intermediate * (2 * hidden + 1) + hidden + 2 * hidden
+    return (rows + 2) * hidden + config["num_hidden_layers"] * (attention + ff) + 2 * (hidden + 1)
+
+
 def kept_shares(shape: EncoderShape, config: dict[str, Any]) -> dict[str, float]:
     """Per cent of the unpruned model's heads, feed-forward units and hidden width that are left."""
     layers = config["num_hidden_layers"]
