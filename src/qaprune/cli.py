@@ -35,7 +35,6 @@ class StageCommand:
     inputs: tuple[str, ...] = ()
     keyed: str | None = None
     listed: tuple[str, ...] = ()
-    owns_folder: bool = True
     threads: bool = False
 
 
@@ -81,7 +80,7 @@ STAGES = {
         keyed="variants?",
     ),
     "report": StageCommand(
-        "qaprune.report.stage:report", "tables and plots", listed=("evaluate", "profile"), owns_folder=False
+        "qaprune.report.stage:report", "tables and plots", listed=("evaluate", "profile")
     ),
 }
 
@@ -181,7 +180,7 @@ def _run_stage(args: argparse.Namespace) -> int:
         return getattr(import_module(module), function)(spec, inputs, out, log)
 
     try:
-        result = run_stage(args.command, spec, paths, out, work, stage.owns_folder)
+        result = run_stage(args.command, spec, paths, out, work)
     except InputError as error:
         log.keep(f"error: {error}")
         raise type(error)(f"{args.command} {label}: {error}" if label else str(error)) from error

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from qaprune.errors import InputError, gpu_failure, out_of_memory
-from qaprune.jsonfile import read_json
+from qaprune.jsonfile import expect, read_json
 
 COMPUTE: dict[str, Any] = {}
 """Device, number format, threads and seed of this process, once a stage has set them; for `stage.json`."""
@@ -31,6 +31,10 @@ BUNDLED = "bundled"
 
 LOCK = ".lock"
 """In a stage's temporary folder: held by the process that works there."""
+
+MADE = ".made.json"
+"""In a stage's folder: the names that it put there. Snakemake takes `stage.json` away before it runs a job
+again."""
 
 READ = ("digest", "digests")
 """In a stage's result: digests of files that it read from outside the results folder."""
@@ -47,15 +51,16 @@ def run_stage(
     inputs: Mapping[str, Path],
     out: Path,
     work: Callable[[Path], Mapping[str, Any]],
-    owns_folder: bool = True,
 ) -> Mapping[str, Any]:
     """Run `work(folder)` in a temporary folder beside `out`, then move its files there.
 
     `stage.json` (spec, input digests, versions, wall time, and what `work` returned) moves last: a folder
     without one is unfinished. If `work` fails nothing of it stays, and an older result is gone too, so
-    that no later run trusts it. With `owns_folder`, whatever else lies in `out` is cleared away.
+    that no later run trusts it. What an earlier run made there and this one does not is cleared away;
+    what no stage made stays.
     """
     began = time.perf_counter()
+    _check_place(out, inputs)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         if is_main_process():
@@ -84,7 +89,7 @@ def run_stage(
         (scratch / LOCK).unlink()
         _write_json(scratch / "stage.json", record)
         if is_main_process():
-            _move_all(scratch, out, owns_folder)
+            _move_all(scratch, out)
             shutil.rmtree(resume_folder(scratch), ignore_errors=True)
     except Exception as error:
         if out_of_memory(error):
@@ -142,18 +147,43 @@ def is_main_process() -> bool:
     return launched_processes() == 1 or os.environ["RANK"] == "0"
 
 
-def _move_all(scratch: Path, out: Path, clear: bool) -> None:
-    """Rename everything into `out`, `stage.json` last; with `clear`, what an older run left there goes."""
+def _check_place(out: Path, inputs: Mapping[str, Path]) -> None:
+    """Nobody's working folder is a result, and no stage replaces what it reads."""
+    place = out.resolve()
+    if Path.cwd().is_relative_to(place):
+        raise InputError(f"--out: {out}: expected a folder of its own, not one that this command runs in")
+    for name, path in inputs.items():
+        if path.resolve() == place:
+            raise InputError(f"--out: {out}: is --{name}; expected a folder of its own")
+
+
+def _move_all(scratch: Path, out: Path) -> None:
+    """Rename everything into `out`, `stage.json` last; what an older run alone had made there goes."""
     out.mkdir(exist_ok=True)
     names = {path.name for path in scratch.iterdir()}
-    for old in out.iterdir():
-        if clear and old.name not in names:
-            shutil.rmtree(old) if old.is_dir() else old.unlink()
-    for name in sorted(names, key=lambda name: name == "stage.json"):
+    _write_json(scratch / MADE, sorted(names))
+    for name in _made(out) - names:
+        _remove(out / name)
+    for name in sorted({MADE, *names}, key=lambda name: (name == "stage.json", name != MADE)):
         target = out / name
         if target.is_dir():
             shutil.rmtree(target)
         (scratch / name).replace(target)
+
+
+def _made(out: Path) -> set[str]:
+    """Names in a folder that a stage put there, as far as that is known."""
+    try:
+        return {Path(name).name for name in expect(read_json(out / MADE), list, MADE)}
+    except (InputError, TypeError):
+        return set()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_json(path: Path, value: Any) -> None:

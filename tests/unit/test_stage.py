@@ -39,7 +39,7 @@ def test_a_finished_stage_leaves_its_files_and_a_record(tmp_path):
     record = read_stage(out)
     assert record["spec"] == {"k": 1}
     assert record["inputs"]["in"] == digest(tmp_path / "in.txt")
-    assert sorted(path.name for path in out.iterdir()) == ["masks", "model.txt", "stage.json"]
+    assert sorted(path.name for path in out.iterdir()) == [stage.MADE, "masks", "model.txt", "stage.json"]
     assert sorted(path.name for path in out.parent.iterdir()) == ["b"]
 
 
@@ -79,14 +79,40 @@ def test_folders_of_killed_runs_go_and_those_of_running_ones_stay(tmp_path):
     assert not (tmp_path / "b" / ".lock").exists()
 
 
-def test_a_second_run_clears_what_the_first_left(tmp_path):
+def test_a_second_run_clears_what_the_first_made_and_nothing_else(tmp_path):
     out = tmp_path / "b"
-    run_stage("gate", {}, {}, out, lambda f: (f / "old.txt").write_text("x") and {})
+    for folder in (out / "mine", out / "old"):
+        folder.mkdir(parents=True)
+        (folder / "x").write_text("x")
+    (out / "thesis.txt").write_text("precious")
+    run_stage(
+        "gate", {}, {}, out, lambda f: ((f / "old.txt").write_text("x") and (f / "old").mkdir()) or {}
+    )
+    (out / "stage.json").unlink()  # as Snakemake does
     run_stage("gate", {}, {}, out, write)
-    assert not (out / "old.txt").exists()
-    # The report shares its folder with all other stages.
-    run_stage("report", {}, {}, out, lambda f: (f / "new.txt").write_text("x") and {}, owns_folder=False)
-    assert (out / "model.txt").exists()
+    names = {path.name for path in out.iterdir()}
+    assert names == {stage.MADE, "masks", "model.txt", "stage.json", "mine", "thesis.txt"}
+    (out / stage.MADE).write_text('["../a", 3')
+    run_stage("gate", {}, {}, out, lambda f: {})
+    assert names <= {path.name for path in out.iterdir()}
+
+
+@pytest.mark.parametrize("place", [".", "..", "stage.json", "../b/c/.."])
+def test_nobodys_working_folder_is_an_output(tmp_path, monkeypatch, capsys, place):
+    (tmp_path / "b" / "c").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "b")
+    Path("stage.json").write_text("{}")
+    spec = json.dumps({"version": 3, "seed": 1, "train_questions": 10, "dev_questions": 10})
+    assert main(["corpus", "--spec", spec, "--out", place]) == 1
+    assert "expected a folder of its own" in capsys.readouterr().err
+    assert sorted(path.name for path in Path().iterdir()) == ["c", "stage.json"]
+
+
+def test_no_stage_replaces_what_it_reads(tmp_path):
+    run_stage("gate", {}, {}, tmp_path / "b", write)
+    with pytest.raises(InputError, match="is --teacher"):
+        run_stage("gate", {}, {"teacher": tmp_path / "b"}, tmp_path / "c" / ".." / "b", write)
+    assert read_stage(tmp_path / "b")
 
 
 def test_a_full_disk_is_one_line(tmp_path):
