@@ -266,8 +266,17 @@ def test_criteria_that_stand_twice_are_packed_and_what_they_need(tmp_path):
     assert "torch-pruning" in read_pins(ROOT / "constraints.txt")
 
 
+def test_backends_bring_their_packages(tmp_path):
+    file = tmp_path / "onnx.yaml"
+    file.write_text("name: mine\nprofile: {backend: [sdpa, onnxruntime]}\n")
+    assert extras_of(load_config([file])) == ["onnx"]
+    assert extras_of(load_config([])) == []
+    assert {"onnx", "onnxruntime", "onnxscript"} <= read_pins(ROOT / "constraints.txt").keys()
+
+
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path):
-    (checkpoint(tmp_path / "enc") / "model.safetensors").unlink()
+    weights = checkpoint(tmp_path / "enc") / "model.safetensors"
+    weights.rename(weights.with_name("model-00001-of-00002.safetensors"))  # which no stage reads either
     config = load_config([overlay(tmp_path, {"path": str(tmp_path / "enc")})])
     with pytest.raises(InputError, match=r"models.m.source: .*enc: expected a checkpoint with"):
         data_files(config)

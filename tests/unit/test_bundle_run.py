@@ -98,7 +98,7 @@ def test_a_bundle_holds_parts_digests_and_the_script(bundle, tmp_path):
 
 def test_a_bundle_made_twice_is_the_same_and_replaces_the_older(bundle):
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
-    (bundle / "old").write_text("")
+    (bundle / "part-099").write_text("of an older one")
     make(bundle)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
 
@@ -123,6 +123,13 @@ def test_a_failed_bundle_leaves_the_older_and_nothing_else(bundle, tmp_path):
 def test_nothing_of_others_is_replaced_and_unknown_packages_are_named(bundle, tmp_path):
     with pytest.raises(InputError, match="is not empty and holds no bundle"):
         make(tmp_path)
+    results = bundle / "work" / "qaprune" / "results"
+    results.mkdir(parents=True)
+    with pytest.raises(InputError, match="holds 'work', which is no part of a bundle"):
+        make(bundle)
+    assert results.exists()
+    with pytest.raises(InputError, match=r"--without: pip: run\.sh installs with"):
+        make(tmp_path / "c", without=["pip"])
     with pytest.raises(InputError, match="--without: torhc: not among the packages"):
         make(tmp_path / "c", without=["torhc"])
 
@@ -204,7 +211,8 @@ def test_the_exit_code_and_the_options_are_handed_on(bundle, tmp_path, words):
     venv = bundle / "work" / "venv"
     (venv / "bin").mkdir(parents=True)
     facts = dict(line.split("=", 1) for line in (bundle / "bundle.env").read_text().splitlines())
-    (venv / ".ready").write_text(facts["ARCHIVE_SHA256"] + "\n")
+    made_of = (facts["ARCHIVE_SHA256"], venv, sys.executable, sys.prefix, sys.version)
+    (venv / ".ready").write_text("".join(f"{part}\n" for part in made_of))
     python = venv / "bin" / "python"
     python.write_text('#!/bin/sh\necho "$PWD $HF_HUB_OFFLINE $*"\nexit 3\n')
     python.chmod(0o755)
@@ -213,6 +221,29 @@ def test_the_exit_code_and_the_options_are_handed_on(bundle, tmp_path, words):
     snakemake = "snakemake --configfile bundled/config.yaml --cores all"
     module = "qaprune doctor" if words == ["doctor"] else snakemake
     assert done.stdout.strip() == f"{bundle / 'work' / 'qaprune'} 1 -m {module} -n --config a=b c"
+
+
+@linux
+@pytest.mark.parametrize("change", ["moved", "other Python", "neither"])
+def test_an_environment_made_elsewhere_or_by_another_python_is_made_anew(bundle, tmp_path, change):
+    """Else a copy runs the source of the first, or the torch of a Python that is no longer asked for."""
+    assert run(bundle, "unpack").returncode == 0
+    set_fact(bundle, "HOST_NEEDS", "")
+    venv, python = bundle / "work" / "venv", tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    facts = dict(line.split("=", 1) for line in (bundle / "bundle.env").read_text().splitlines())
+    made_of = [facts["ARCHIVE_SHA256"], venv, sys.executable, sys.prefix, sys.version]
+    if change == "other Python":
+        made_of[3] = "/usr"
+    venv.mkdir()
+    (venv / ".ready").write_text("".join(f"{part}\n" for part in made_of))
+    (venv / "mark").write_text("")
+    if change == "moved":
+        bundle = bundle.rename(tmp_path / "moved")
+        venv = bundle / "work" / "venv"
+    run(bundle, "install", PYTHON=str(python))
+    assert (venv / "mark").exists() == (change == "neither")
 
 
 def test_an_unpacked_bundle_knows_its_commit(bundle, checkout, tmp_path):

@@ -14,11 +14,11 @@ import yaml
 from qaprune.config import Config, sources
 from qaprune.data.lines import shards
 from qaprune.errors import InputError
-from qaprune.models.encoder import TOKENIZER_FILES
+from qaprune.models.encoder import TOKENIZER_FILES, WEIGHTS
 from qaprune.stage import BUNDLED, git_commit, source_digest
 
 CODE = ("Snakefile", "src", "workflow", "profiles", "config")
-CHECKPOINT = ("config.json", "*.safetensors", "*.safetensors.index.json", *TOKENIZER_FILES)
+CHECKPOINT = ("config.json", WEIGHTS, *TOKENIZER_FILES)
 
 Log = Callable[[str], None]
 
@@ -91,8 +91,7 @@ def _files(path: Path, key: str) -> list[tuple[str, Path]]:
         return [("", path)]
     if key.startswith("datasets."):
         return [(f"/{file.name}", file) for file in shards(path)]
-    names = {file.name: file for pattern in CHECKPOINT for file in path.glob(pattern) if file.is_file()}
-    weights = any(name.endswith(".safetensors") for name in names)
-    if "config.json" not in names or not weights:
-        raise InputError(f"config: {key}: {path}: expected a checkpoint with config.json and *.safetensors")
+    names = {name: path / name for name in CHECKPOINT if (path / name).is_file()}
+    if "config.json" not in names or WEIGHTS not in names:
+        raise InputError(f"config: {key}: {path}: expected a checkpoint with config.json and {WEIGHTS}")
     return [(f"/{name}", file) for name, file in sorted(names.items())]

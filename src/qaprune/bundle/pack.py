@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 import shutil
 import tempfile
@@ -46,6 +47,8 @@ def pack(
     left_out = frozenset(canonicalize_name(name) for name in without)
     if unknown := sorted(left_out - pins.keys()):
         raise InputError(f"--without: {unknown[0]}: not among the packages of constraints.txt")
+    if "pip" in left_out:
+        raise InputError("--without: pip: run.sh installs with the bundle's own, as many hosts have none")
     config = _config(configs, data_root)
     needs = Needs.read(ROOT / "pyproject.toml", extras_of(config))
     try:
@@ -93,16 +96,24 @@ def _config(configs: Sequence[Path], data_root: str | None) -> dict[str, Any]:
 
 
 def extras_of(config: dict[str, Any]) -> list[str]:
-    """Extras of `pyproject.toml` that the config's criteria need."""
-    return ["peers"] if any(load_criterion(name).package for name in config["criteria"]) else []
+    """Extras of `pyproject.toml` that the config's criteria and backends need."""
+    peers = any(load_criterion(name).package for name in config["criteria"])
+    onnx = any(backend.startswith("onnxruntime") for backend in config["profile"]["backend"])
+    return ["peers"] * peers + ["onnx"] * onnx
 
 
 def _check_place(out: Path) -> None:
-    """An older bundle may be replaced; anything else is somebody's."""
+    """An older bundle may be replaced; anything else is somebody's, like the results of a run inside it."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out: {out}: is a file; expected a folder")
     if out.exists() and any(out.iterdir()) and not (out / SUMS).exists():
         raise InputError(f"--out: {out}: is not empty and holds no bundle; name another folder")
+    for path in sorted(out.iterdir()) if out.exists() else ():
+        if path.name not in (SUMS, FACTS, RUN) and not re.fullmatch(r"part-\d+", path.name):
+            raise InputError(
+                f"--out: {out}: holds {path.name!r}, which is no part of a bundle; move it away or name "
+                "another folder"
+            )
 
 
 def _wheels(

@@ -105,12 +105,13 @@ parts() {
     done <"$here/SHA256SUMS"
 }
 
-is_ours() {
-    [ -f "$1" ] && [ "$(cat "$1")" = "$ARCHIVE_SHA256" ]
+# holds FILE TEXT
+holds() {
+    [ -f "$1" ] && [ "$(cat "$1")" = "$2" ]
 }
 
 unpack() {
-    if is_ours "$tree/bundled/archive.sha256"; then
+    if holds "$tree/bundled/archive.sha256" "$ARCHIVE_SHA256"; then
         return
     fi
     [ ! -e "$tree" ] || fail "$tree: holds something else than this bundle; remove it, or set WORK=FOLDER"
@@ -168,7 +169,10 @@ pip_install() {
 install() {
     host
     unpack
-    if is_ours "$venv/.ready"; then
+    # What it was made of: elsewhere, or under another Python, it would run another copy's source or torch.
+    ready=$(printf '%s\n%s\n' "$ARCHIVE_SHA256" "$venv" && "$python" -c 'import sys
+print(sys.executable, sys.prefix, sys.version, sep="\n")')
+    if holds "$venv/.ready" "$ready"; then
         return
     fi
     rm -rf "$venv"
@@ -183,7 +187,7 @@ for folder in sys.path if sys.prefix != sys.base_prefix else []:
     say "installing the wheels that this host lacks"
     pip_install --requirement "$tree/bundled/requirements.txt"
     pip_install --no-deps --no-build-isolation --editable "$tree"
-    printf '%s\n' "$ARCHIVE_SHA256" >"$venv/.ready"
+    printf '%s\n' "$ready" >"$venv/.ready"
 }
 
 # Nothing is looked for on the network, and nothing is written outside WORK.
