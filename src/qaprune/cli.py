@@ -19,6 +19,7 @@ from typing import Any
 from qaprune import __version__
 from qaprune.errors import InputError
 from qaprune.jsonfile import unreadable
+from qaprune.options import add_config, overrides
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,11 @@ PEOPLE = (
 """Commands for people: name, the module with `add_arguments` and `main`, what `--help` says."""
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The whole command line."""
+def build_parser(asked: str | None = None) -> argparse.ArgumentParser:
+    """The whole command line; with `asked`, only that command's module is imported for its options.
+
+    So `doctor` can say which packages are missing, and no command waits for another's.
+    """
     parser = argparse.ArgumentParser(prog="qaprune", description=__doc__.splitlines()[0])
     parser.add_argument("--version", action="version", version=f"qaprune {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
@@ -133,21 +137,16 @@ def build_parser() -> argparse.ArgumentParser:
         if stage.threads:
             sub.add_argument("--threads", type=int, default=1, help="processes; changes no result")
         sub.set_defaults(main=_run_stage, stage=stage)
-    _add_people_commands(commands)
-    return parser
-
-
-def _add_people_commands(commands: Any) -> None:
     for name, module, text in PEOPLE:
-        found = import_module(module)
         sub = commands.add_parser(name, help=text, description=text)
-        found.add_arguments(sub)
-        sub.set_defaults(main=found.main)
+        if asked in (None, name):
+            found = import_module(module)
+            found.add_arguments(sub)
+            sub.set_defaults(main=found.main)
     sub = commands.add_parser("plan", help="runs, jobs, estimated hours and disk of a config")
-    sub.add_argument(
-        "--config", required=True, type=Path, nargs="+", help="YAML files, merged in this order"
-    )
+    add_config(sub)
     sub.set_defaults(main=_plan)
+    return parser
 
 
 def _run_stage(args: argparse.Namespace) -> int:
@@ -233,7 +232,7 @@ def _plan(args: argparse.Namespace) -> int:
     from qaprune.config import load_config
     from qaprune.plan import make_plan
 
-    print(make_plan(load_config(args.config)).describe())
+    print(make_plan(load_config(args.config, overrides(args))).describe())
     return 0
 
 
@@ -242,7 +241,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Importing torch and transformers makes a million objects that all stay: looking for garbage among them
     # again and again took a fifth of the 4 seconds.
     gc.set_threshold(100_000, 50, 50)
-    args = build_parser().parse_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser(next((word for word in words if not word.startswith("-")), "")).parse_args(argv)
     command: Callable[[argparse.Namespace], int] = args.main
     try:
         code = command(args)

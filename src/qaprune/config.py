@@ -60,13 +60,23 @@ def read_yaml(path: Path) -> Config:
         raise InputError(f"{path}: no such config file") from None
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder; expected a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{where}: invalid YAML ({getattr(error, 'problem', error)})") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date or a number that is none
+        raise InputError(f"{path}{_place(error)}: invalid YAML ({_problem(error)})") from None
     if not isinstance(value, dict):
         raise InputError(f"{path}: expected a mapping of config keys")
     return value
+
+
+def _place(error: Exception) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f":{mark.line + 1}" if mark else ""
+
+
+def _problem(error: Exception) -> str:
+    """What YAML says of itself, in one line."""
+    return " ".join(str(getattr(error, "problem", None) or error).split())
 
 
 def merge(base: Config, overlay: Mapping[str, Any]) -> Config:
@@ -104,12 +114,21 @@ def load_config(overlays: Iterable[Path], overrides: Mapping[str, Any] | None = 
 
 
 def _typed(value: Any) -> Any:
-    """Values from a command line arrive as strings: read them as YAML."""
+    """Values from a command line arrive as strings: read them as YAML, but for a folder's name."""
     if isinstance(value, Mapping):
-        return {key: _typed(item) for key, item in value.items()}
+        return {key: _root(item) if key == "data_root" else _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return yaml.load(value, Loader=_Loader) if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    try:
+        return yaml.load(value, Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise InputError(f"--config: {value!r}: invalid YAML ({_problem(error)})") from None
+
+
+def _root(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def check(config: Config) -> None:
@@ -181,13 +200,20 @@ _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 
 def _expand(config: Config) -> Config:
     """Resolve `data_root`, and with it the paths of all sources: environment variables first."""
-    config = deepcopy(config)
+    config = _unshared(config)
     root = config.get("data_root")
-    root = Path(_variables(root, "data_root")) if root else None
+    root = Path(_variables(root, "data_root")).expanduser() if root else None
     for key, source in sources(config):
         _resolve(source, root, key)
     config["data_root"] = str(root) if root else None
     return config
+
+
+def _unshared(value: Any) -> Any:
+    """A copy in which nothing is shared: what YAML has an alias of would be resolved twice."""
+    if isinstance(value, dict):
+        return {key: _unshared(item) for key, item in value.items()}
+    return [_unshared(item) for item in value] if isinstance(value, list) else value
 
 
 def sources(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -211,7 +237,11 @@ def _resolve(source: dict[str, Any], root: Path | None, key: str) -> None:
     path = Path(_variables(source["path"], f"{key}.path")).expanduser()
     if root is not None and not path.is_absolute():
         path = root / path
-    if not path.exists():
+    try:
+        missing = not path.exists()
+    except OSError as error:
+        raise InputError(f"config: {key}.path: {str(path)[:60]}...: {error.strerror}") from None
+    if missing:
         raise InputError(f"config: {key}.path: {path}: no such file or folder")
     source["path"] = str(path)
 

@@ -28,6 +28,7 @@ JOB_SECONDS = 6
 HUB_SIZES = {
     "bert-base": (12, 768, 3072, 30522),
     "bert-large": (24, 1024, 4096, 30522),
+    "distilroberta-base": (6, 768, 3072, 50265),
     "roberta-base": (12, 768, 3072, 50265),
     "roberta-large": (24, 1024, 4096, 50265),
     "minilm-l6": (6, 384, 1536, 30522),

@@ -27,6 +27,12 @@ def check_plan(config: Config, pairs: set[str]) -> None:
     """
     _check_budgets(config["budgets"])
     _check_criteria(config, pairs)
+    warmup = config["profile"]["warmup"]
+    if warmup["most"] < warmup["least"]:
+        raise InputError(
+            f"config: profile.warmup.most: expected at least the {warmup['least']} of least, "
+            f"got {warmup['most']}"
+        )
     if config.get("untrained"):
         _check_untrained(config)
     known = {TEACHER, TEACHER_PLUS, *config["criteria"]}
@@ -124,6 +130,12 @@ def _check_untrained(config: Config) -> None:
             )
     if len(config["criteria"]) > 1:
         raise InputError("config: criteria: expected one criterion with `untrained: true`")
+    for name, settings in config["criteria"].items():
+        for key in ("pairs", "seeds"):
+            if key in settings:
+                raise InputError(
+                    f"config: criteria.{name}.{key}: with `untrained: true` the criterion cuts every model"
+                )
     for name in config["budgets"]:
         if parse_budget(name).kind not in (SHARES, FLOPS):
             raise InputError(
@@ -171,6 +183,8 @@ def _check_checkpoints_of(datasets: Mapping[str, Any]) -> None:
         if source is None:
             continue
         key = f"config: datasets.{name}.checkpoints_of: {source!r}"
+        if settings.get("initialise_from"):
+            raise InputError(f"{key} beside initialise_from: such a data set trains nothing; leave one out")
         given = datasets.get(source, {"checkpoints_of": None})
         if "checkpoints_of" in given or given.get("teacher_only"):
             raise InputError(f"{key}: expected a data set whose models are trained and have rows")
@@ -187,6 +201,11 @@ def _check_start(datasets: Mapping[str, Any], name: str) -> None:
             raise InputError(
                 f"config: datasets.{seen[-1]}.initialise_from: {source!r} is no data set that starts "
                 "before it"
+            )
+        if datasets[source].get("checkpoints_of"):
+            raise InputError(
+                f"config: datasets.{seen[-1]}.initialise_from: {source!r} trains nothing; expected the "
+                f"data set {datasets[source]['checkpoints_of']!r} of its checkpoints_of"
             )
         if datasets[source]["task"] == "nq" and datasets[seen[-1]]["task"] != "nq":
             raise InputError(

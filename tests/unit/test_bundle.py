@@ -258,7 +258,7 @@ def test_a_config_without_local_copies_is_refused_with_the_key(config, tmp_path)
 def test_criteria_that_stand_twice_are_packed_and_what_they_need(tmp_path):
     recovery = ROOT / "config" / "recovery.yaml"  # has `l0@ends` and Torch-Pruning's selection
     with pytest.raises(InputError, match=r"models\.minilm\.source"):  # which comes after the criteria
-        pack([recovery], None, tmp_path / "out", [], TARGET, 10**6, print)
+        pack([recovery], {}, tmp_path / "out", [], TARGET, 10**6, print)
     extras = extras_of(load_config([recovery]))
     asked = {need.name for need in Needs.read(ROOT / "pyproject.toml", extras).run}
     plain = {need.name for need in Needs.read(ROOT / "pyproject.toml", extras_of(load_config([]))).run}

@@ -54,7 +54,7 @@ def bundle(checkout, tmp_path, monkeypatch) -> Path:
 
 
 def make(out: Path, fetcher=fetch_fakes, without=("hostly",), limit=4000) -> list[str]:
-    return pack([DEFAULT], None, out, without, HERE, limit, print, fetcher)
+    return pack([DEFAULT], {}, out, without, HERE, limit, print, fetcher)
 
 
 def run(bundle: Path, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:

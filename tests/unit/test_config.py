@@ -12,9 +12,11 @@ import pytest
 import yaml
 
 from qaprune.budget import parse_budget
+from qaprune.cli import build_parser
 from qaprune.config import DEFAULT, load_config, merge, read_yaml
 from qaprune.errors import InputError
-from qaprune.estimate import sampled_windows
+from qaprune.estimate import model_size, sampled_windows
+from qaprune.models.encoder import read_config
 from qaprune.plan import make_plan
 from tests.conftest import ROOT
 
@@ -238,6 +240,15 @@ def test_numbers_with_exponents_are_numbers(tmp_path):
             {"budgets": ["h50-f50", "flops0.1"]},
             "config: budgets: 'flops0.1': out of reach; one head and one unit alone make",
         ),
+        (
+            {"profile": {"warmup": {"least": 30}}},
+            "config: profile.warmup.most: expected at least the 30 of least, got 20",
+        ),
+        ({"seeds": [2**64]}, "config: seeds.0: expected at most 4294967295"),
+        (
+            {"untrained": True, "criteria": {"uniform": {"pairs": ["bert-squad2"]}}},
+            "config: criteria.uniform.pairs: with `untrained: true` the criterion cuts every model",
+        ),
         ({"untrained": True}, "config: criteria.gain: needs a trained model"),
         (
             {"untrained": True, "criteria": {"uniform": {}, "random": {"draws": 5}}},
@@ -280,6 +291,70 @@ def test_local_sources_are_taken_where_data_root_is_set(tmp_path):
     rooted = with_overlay(tmp_path, **overlay, data_root=str(tmp_path))
     assert rooted["data_root"] == str(tmp_path)
     assert rooted["models"]["m"]["source"] == {"path": str(tmp_path / "enc")}
+
+
+@pytest.mark.parametrize("folder", ["@data", "*x", "data #1", "2024", "null"])
+def test_a_folders_name_is_no_yaml(tmp_path, monkeypatch, folder):
+    (tmp_path / folder).mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_config([], {"data_root": folder})["data_root"] == folder
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config([], {"data_root": f"~/{folder}"})["data_root"] == str(tmp_path / folder)
+
+
+def test_an_alias_is_resolved_once(tmp_path, monkeypatch):
+    """The page on data shows a second dev set so; its paths were joined to a relative root twice."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "train.json").write_text("{}")
+    windows = "{length: 128, stride: 32, max_question_tokens: 32, null_windows: 1.0}"
+    (tmp_path / "a.yaml").write_text(
+        "datasets:\n  one: &one\n    task: squad2\n    train: &file {path: train.json}\n    dev: *file\n"
+        f"    holdout_share: 0.1\n    windows: {windows}\n  two: {{<<: *one}}\n"
+    )
+    found = load_config([tmp_path / "a.yaml"], {"data_root": "root"})["datasets"]
+    assert {found[name][split]["path"] for name in found for split in ("train", "dev")} == {
+        "root/train.json"
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: 2024-99-99", "invalid YAML (month must be in 1..12)"),
+        ("seeds: [!!int abc]", "invalid YAML (invalid literal for int"),
+        ("name: a\x01b", "invalid YAML ("),
+        ("models: {m: {architecture: bert, source: {path: " + "x" * 300 + "}}}", "File name too long"),
+    ],
+)
+def test_what_yaml_trips_over_is_one_line(tmp_path, text, message):
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load_config([path])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="Not a directory"):
+        load_config([path / "b.yaml"])
+
+
+def test_a_checkpoint_whose_sizes_are_no_numbers_is_refused(tmp_path):
+    model = {"m": {"architecture": "bert", "source": {"path": str(tmp_path)}}}
+    config = with_overlay(tmp_path, models=model, criteria={"random": {"draws": 5}})
+    sizes = {"model_type": "bert", "num_hidden_layers": 2, "max_position_embeddings": "512"}
+    (tmp_path / "config.json").write_text(json.dumps(sizes))
+    make_plan(config)  # which leaves it to the stage that reads the checkpoint
+    with pytest.raises(InputError, match=r"config\.json: 'max_position_embeddings': expected"):
+        read_config(tmp_path)
+
+
+@pytest.mark.parametrize("command", ["plan", "bundle", "doctor"])
+def test_config_files_may_be_named_one_by_one(command):
+    words = [command, "--config", "a.yaml", "b.yaml", "--config", "c.yaml", "--data-root", "d"]
+    words += ["--out", "o"] if command == "bundle" else []
+    args = build_parser(command).parse_args(words)
+    assert [str(path) for path in args.config] == ["a.yaml", "b.yaml", "c.yaml"]
+    assert args.data_root == "d"
 
 
 def test_environment_variables_expand(tmp_path, monkeypatch):
@@ -457,3 +532,10 @@ def test_what_the_plan_does_not_have_is_named():
         plan.point(run, "l0-h9-f9")
     with pytest.raises(InputError, match="random-h50-f50/distilled: not asked for; this point has"):
         plan.spec("recover", run=run.id, kind="distilled", point="random-h50-f50")
+
+
+def test_a_distilled_model_is_not_taken_for_the_one_it_is_named_after():
+    small, base = (
+        model_size({"hub": name}) for name in ("distilbert/distilroberta-base", "FacebookAI/roberta-base")
+    )
+    assert 2 * small.layers == base.layers

@@ -101,6 +101,11 @@ def with_news(**changes) -> dict:
     return datasets | {"news": datasets["squad2"] | {"checkpoints_of": "squad2"} | changes}
 
 
+def starting_from_news() -> dict:
+    datasets = with_news()
+    return datasets | {"nq": datasets["nq"] | {"initialise_from": "news"}}
+
+
 def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
     plan, plain = plan_of(tmp_path, datasets=with_news()), plan_of(tmp_path)
     news = plan.run("bert-news-s13")
@@ -174,6 +179,14 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
         (
             {"datasets": with_news(checkpoints_of="nq")},
             "datasets.news.checkpoints_of: 'nq' has other task; expected the same",
+        ),
+        (
+            {"datasets": with_news(initialise_from="squad2")},
+            "datasets.news.checkpoints_of: 'squad2' beside initialise_from: such a data set trains nothing",
+        ),
+        (
+            {"datasets": starting_from_news()},
+            "datasets.nq.initialise_from: 'news' trains nothing; expected the data set 'squad2'",
         ),
     ],
 )

@@ -647,6 +647,16 @@ def demands(tmp_path: Path, host: Host, overlay: str, network: bool = False) -> 
     return found
 
 
+def test_what_training_asks_for_is_a_demand_too(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(config_checks, "available_cores", lambda: 2)
+    monkeypatch.setattr(device_checks, "compiling", lambda host: Finding(NO, "no C compiler"))
+    overlay = "compute: {compile: default, processes: 4}"
+    found = demands(tmp_path, cpu_host(tmp_path, FakeTorch()), overlay)
+    assert [(answer.mark, answer.text) for answer in found["compile"]] == [(NO, "default: no C compiler")]
+    assert found["threads"][0].mark == WARN
+    assert "compute 4, " in found["threads"][0].text
+
+
 def test_the_default_config_is_met_without_a_gpu(tmp_path: Path, monkeypatch):
     monkeypatch.setattr(config_checks, "available_cores", lambda: 2)
     found = demands(tmp_path, cpu_host(tmp_path), "name: mine")

@@ -29,9 +29,9 @@ def one_of(names):
 
 
 wildcard_constraints:
-    dataset=r"[a-z0-9_.]+",
-    model=r"[a-z0-9_.-]+",
     # What the config has, and nothing else: Snakemake then says itself that no rule makes a mistyped target.
+    dataset=one_of(PLAN.config["datasets"]),
+    model=one_of(PLAN.config["models"]),
     run=one_of(run.id for run in PLAN.all_runs),
     scoring=one_of(point.scoring for run in PLAN.runs for point in PLAN.points(run)),
     pair=one_of(run.pair for run in PLAN.all_runs),

@@ -7,6 +7,8 @@ import platform
 import sys
 from pathlib import Path
 
+from qaprune.options import add_config, overrides
+
 MB = 1_000_000
 MACHINES = {"AMD64": "x86_64", "arm64": "aarch64"}
 """What other systems call the machines that Linux calls so."""
@@ -16,10 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     tag = f"manylinux_2_28_{MACHINES.get(platform.machine(), platform.machine())}"
+    add_config(parser)
     add = parser.add_argument
-    add("--config", type=Path, nargs="+", required=True, help="YAML files, merged in this order")
     add("--out", type=Path, required=True, metavar="FOLDER", help="where the bundle goes")
-    add("--data-root", metavar="FOLDER", help="folder of the local files that the config names")
     add("--without", default="", metavar="NAME,...", help="packages that the other host has")
     add("--part-mb", type=_bytes, default=60 * MB, metavar="MB", help="size of a part (default 60)")
     add("--python-version", default=python, metavar="X.Y", help=f"the other host's (default {python})")
@@ -47,6 +48,6 @@ def main(args: argparse.Namespace) -> int:
     def log(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    for line in pack(args.config, args.data_root, args.out, without, target, args.part_mb, log):
+    for line in pack(args.config, overrides(args), args.out, without, target, args.part_mb, log):
         print(line)
     return 0

@@ -7,7 +7,7 @@ import re
 import shlex
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ Fetcher = Callable[[Target, Path, Log], Fetch]
 
 def pack(
     configs: Sequence[Path],
-    data_root: str | None,
+    overrides: Mapping[str, Any],
     out: Path,
     without: Sequence[str],
     target: Target,
@@ -49,7 +49,7 @@ def pack(
         raise InputError(f"--without: {unknown[0]}: not among the packages of constraints.txt")
     if "pip" in left_out:
         raise InputError("--without: pip: run.sh installs with the bundle's own, as many hosts have none")
-    config = _config(configs, data_root)
+    config = _config(configs, overrides)
     needs = Needs.read(ROOT / "pyproject.toml", extras_of(config))
     try:
         _check_place(out)
@@ -83,9 +83,9 @@ def pack(
     ]
 
 
-def _config(configs: Sequence[Path], data_root: str | None) -> dict[str, Any]:
+def _config(configs: Sequence[Path], overrides: Mapping[str, Any]) -> dict[str, Any]:
     """The config, refused where it needs what no bundle has."""
-    config = load_config(configs, {"data_root": data_root} if data_root else None)
+    config = load_config(configs, overrides)
     make_plan(config)
     for name in config["criteria"]:
         if base_name(name) not in BUILT_IN:

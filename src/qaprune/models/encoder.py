@@ -7,13 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qaprune.errors import InputError
-from qaprune.jsonfile import expect, read_json
+from qaprune.jsonfile import expect, field, read_json
 
 if TYPE_CHECKING:
     from torch import nn
 
 ARCHITECTURES = ("bert", "roberta")
 WEIGHTS = "model.safetensors"
+SIZES = (
+    *("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size"),
+    *("vocab_size", "max_position_embeddings", "type_vocab_size"),
+)
+"""Of a checkpoint's `config.json`: whole numbers, where they are given."""
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer_config.json",
@@ -57,6 +62,9 @@ def read_config(checkpoint: Path) -> dict[str, Any]:
     model_type = config.get("model_type")
     if architecture_of(model_type) not in ARCHITECTURES:
         raise InputError(f"{path}: model_type: expected bert or roberta, got {model_type!r}")
+    for key in SIZES:
+        if key in config:
+            field(config, key, int, str(path))
     return config
 
 

@@ -42,7 +42,8 @@ class Demands:
         return self._named({self._config["compute"]["attention"], *self._config["profile"]["backend"]})
 
     def compiling(self, host: Host) -> list[Finding]:
-        asked = set(self._config["profile"]["compile"]) - {"off"}
+        training = self._config["compute"].get("compile", "off")
+        asked = {training, *self._config["profile"]["compile"]} - {"off"}
         if not asked:
             return [Finding(YES, "not asked for")]
         answer = self._answers["torch.compile"]
@@ -69,7 +70,8 @@ class Demands:
 
     def threads(self, host: Host) -> Finding:
         """More threads than cores wait for each other."""
-        asked = {name: self._config[name]["threads"] for name in ("compute", "evaluate", "profile")}
+        asked = {name: self._config[name]["threads"] for name in ("evaluate", "profile")}
+        asked = {"compute": self._plan.training_threads} | asked
         text = ", ".join(f"{name} {number}" for name, number in asked.items())
         if max(asked.values()) > available_cores():
             return Finding(WARN, f"{text}, but only {available_cores()} cores are there")

@@ -9,6 +9,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qaprune.options import add_config, overrides
+
 if TYPE_CHECKING:
     from qaprune.plan import Plan
     from qaprune.profile.checks import Answer, Check, Host
@@ -20,9 +22,7 @@ STATE, TIMING, CONFIG = "Energy and state", "Timing", "What the config asks for"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the subcommand."""
-    parser.add_argument(
-        "--config", type=Path, nargs="+", metavar="FILE", help="also say which demands of a config are met"
-    )
+    add_config(parser, "also say which demands of a config are met", required=False)
     parser.add_argument(
         "--network", action="store_true", help="also try the hub; nothing else leaves the host"
     )
@@ -33,7 +33,7 @@ def main(args: argparse.Namespace) -> int:
     """Print the report. What is missing is part of it: only a bad config is an error."""
     from qaprune.profile.device_checks import open_host
 
-    plan = _plan(args.config) if args.config else None
+    plan = _plan(args.config, overrides(args)) if args.config else None
     with open_host() as host:
         answers = diagnose(host, plan, args.network, quiet=args.json)
     if args.json:
@@ -41,11 +41,11 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _plan(paths: list[Path]) -> Plan:
+def _plan(paths: list[Path], over: dict[str, str]) -> Plan:
     from qaprune.config import load_config
     from qaprune.plan import make_plan
 
-    return make_plan(load_config(paths))
+    return make_plan(load_config(paths, over))
 
 
 def diagnose(

@@ -58,7 +58,7 @@ def _write_rows(path: Path, header: tuple[str, ...], rows: Iterable[tuple]) -> N
 
 def write_record(path: Path, value: dict[str, Any]) -> None:
     """A JSON file."""
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def energy_summary(cells: list[dict]) -> str:

@@ -84,6 +84,8 @@ def check_spec(spec: dict) -> None:
         for key, low in limits:
             if not isinstance(block.get(key), int | float) or block[key] < low:
                 raise InputError(f"{where}.{key}: expected a number from {low} up, got {block.get(key)!r}")
+    if warmup["most"] < warmup["least"]:
+        raise InputError(f"profile.warmup.most: expected at least {warmup['least']}, got {warmup['most']}")
     if spec.get("energy", "all") not in ENERGY:
         raise InputError(f"profile.energy: expected one of {', '.join(ENERGY)}, got {spec['energy']!r}")
     for key, allowed in (("device", DEVICES), ("foreign_processes", POLICIES)):
