@@ -151,7 +151,13 @@ def test_several_seeds_make_one_sentence_of_what_all_of_them_have(made):
     rows = [dict(row) for row in made]
     found = headline(rows)
     assert [row["seed"] for row in found.rows] == [13, 14]
-    assert "mean of 2 seeds" in found.claim
+    for low, high, shown in ((-0.9, 0.4, False), (-0.9, -0.2, True)):
+        for row, delta in zip(found.rows, (-0.2, -0.6), strict=True):
+            row |= {"delta_f1": delta, "delta_f1_low": low, "delta_f1_high": high}
+        found.rows[0]["delta_f1_low"] = -1.0
+        claim = headline(rows).claim
+        assert f"at -0.4 F1 (mean of 2 seeds, their intervals [-1.0, {high:+.1f}])" in claim
+        assert ("no difference in F1 shown" in claim) != shown
     gone = found.rows[1]
     gone["speedup"] = None
     assert name_of(headline(rows).rows[0]) != name_of(gone)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 
@@ -147,7 +148,10 @@ def test_several_seeds_count_by_their_mean_and_the_best_one_is_named(made: Path,
     assert (best.name, [seed.row["seed"] for seed in best.seeds]) == ("l0-h50-f50/distilled", [14, 13])
     assert best.drop == pytest.approx(1.2)
     assert main(["recommend", str(folder), "--dataset", "squad2", "--max-f1-drop", "1.3"]) == 0
-    assert "mean of seeds 14, 13: 1.20 F1 lost" in capsys.readouterr().out
+    out = " ".join(capsys.readouterr().out.split())
+    f1, delta = (statistics.fmean(seed.row[name] for seed in best.seeds) for name in ("f1", "delta_f1"))
+    assert "mean of seeds 13, 14: 1.20 F1 lost" in out
+    assert f"x; dev F1 {f1:.1f}, to the teachers {delta:+.1f} below, seed 14, the best" in out
 
 
 def test_a_point_of_one_seed_is_not_compared_with_means_of_two(made: Path, tmp_path: Path, capsys):

@@ -105,7 +105,11 @@ def _speed(choice: Choice) -> str:
 
 
 def _quality(choice: Choice) -> str:
-    """The difference of F1 with its interval; one whose interval holds 0 is no difference."""
+    """The difference of F1 with its interval; one whose interval holds 0 is no difference.
+
+    Of several seeds from the lowest to the highest end of their intervals: what is called a difference is
+    one in each of them.
+    """
     rows = choice.rows
     delta = fmean(_number(row, "delta_f1") for row in rows)
     low, high = (_ends(rows, f"delta_f1_{end}") for end in ("low", "high"))
@@ -113,9 +117,8 @@ def _quality(choice: Choice) -> str:
     if len(rows) == 1:
         text = f"at {_signed(delta)} F1 [{_signed(low[0])}, {_signed(high[0])}]"
     else:
-        deltas = [_number(row, "delta_f1") for row in rows]
-        span = f"{_signed(min(deltas))} to {_signed(max(deltas))}"
-        text = f"at {_signed(delta)} F1 (mean of {len(rows)} seeds, {span})"
+        span = f"[{_signed(min(low))}, {_signed(max(high))}]"
+        text = f"at {_signed(delta)} F1 (mean of {len(rows)} seeds, their intervals {span})"
     return text if shown else f"{text}: no difference in F1 shown"
 
 

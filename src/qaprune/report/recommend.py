@@ -74,6 +74,11 @@ class Candidate:
         """Mean over the seeds."""
         return statistics.fmean(_float(seed.row["speedup"]) for seed in self.seeds)
 
+    def mean(self, column: str) -> float | None:
+        """Of a column over the seeds; None where one has no figure."""
+        values = [seed.row[column] for seed in self.seeds]
+        return None if None in values else statistics.fmean(map(_float, values))
+
     @property
     def speedup_low(self) -> float:
         """The lowest lower end of any seed."""

@@ -100,12 +100,15 @@ def _facts(candidate: Candidate) -> list[str]:
 
     lines = []
     if len(candidate.seeds) > 1:
-        numbers = ", ".join(str(seed.row["seed"]) for seed in candidate.seeds)
-        lines.append(
+        numbers = ", ".join(map(str, sorted(int(seed.row["seed"]) for seed in candidate.seeds)))
+        dev = f"dev F1 {candidate.mean('f1'):.1f}"
+        if (delta := candidate.mean("delta_f1")) is not None:
+            dev += f", to the teachers {delta:+.1f}"
+        lines += [
             f"mean of seeds {numbers}: {candidate.drop:.2f} F1 lost on the hold-out, "
-            f"{candidate.speedup:.2f}x; below, seed {candidate.seeds[0].row['seed']}, the best on the "
-            "hold-out"
-        )
+            f"{candidate.speedup:.2f}x; {dev}",
+            f"below, seed {candidate.seeds[0].row['seed']}, the best on the hold-out:",
+        ]
     best = candidate.seeds[0]
     row, reference = best.row, best.reference
     lines.append(
@@ -228,6 +231,7 @@ def _record(candidate: Candidate) -> dict[str, Any]:
         "holdout_drop": candidate.drop,
         "speedup": candidate.speedup,
         "speedup_low": candidate.speedup_low,
+        **{name: candidate.mean(name) for name in ("f1", "delta_f1", "hasans_f1")},
         "seeds": seeds,
     }
 
