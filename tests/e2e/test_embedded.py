@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 import torch
 
 import qaprune
+from qaprune.cli import main
 from qaprune.config import load_config
 from qaprune.data.features import FlatLogits, load_features
 from qaprune.data.nq import nq_example
@@ -23,7 +25,8 @@ from qaprune.data.windows import WindowSettings, featurise, load_tokenizer
 from qaprune.evaluate.predictions import contexts_of, predict_spans
 from qaprune.evaluate.stage import NqGold, Squad2Gold
 from qaprune.jsonfile import read_json_lines
-from qaprune.models.encoder import load_model
+from qaprune.models.encoder import load_model, read_config, shape_of_config
+from qaprune.prune.mask import Mask, save_mask
 from qaprune.stage import read_stage
 from qaprune.train.compute import Compute
 from qaprune.train.predict import predict_logits
@@ -184,6 +187,47 @@ def test_a_loaded_checkpoint_answers_as_evaluate_did(results, run):
     stored = [row for _, row in read_json_lines(predictions)][:200]
     assert [row["id"] for row in stored] == spans.ids
     assert np.mean([row["text"] == text for row, text in zip(stored, spans.texts, strict=True)]) > 0.95
+
+
+def test_a_mask_of_ones_own_is_cut_and_named_so(results, tmp_path):
+    """README's commands with one head and ten units a layer, whatever the spec of the point says."""
+    run = "bert-squad2-s13"
+    record = json.loads((results / "prune" / run / "l0-h50-f50" / "stage.json").read_text())
+    (tmp_path / "spec.json").write_text(json.dumps(record["spec"]))
+    shape = shape_of_config(read_config(results / "teacher" / run))
+    heads, ff = (
+        tuple((np.arange(most) < kept).astype(np.float32) for most in widths)
+        for kept, widths in ((1, shape.heads), (10, shape.ff))
+    )
+    save_mask(tmp_path / "mask.safetensors", Mask(heads, ff), {})
+    inputs = {
+        "mask": tmp_path / "mask.safetensors",
+        "teacher": results / "teacher" / run,
+        "features": results / "features" / "bert-squad2",
+        "holdout": results / "data" / "squad2" / "holdout.jsonl.gz",
+        "out": tmp_path / "mine",
+    }
+    options = [f"--{name}={path}" for name, path in inputs.items()]
+    assert main(["prune", "--spec", f"@{tmp_path / 'spec.json'}", *options]) == 0
+    facts = json.loads((tmp_path / "mine" / "variant.json").read_text())
+    budget = f"h{100 / shape.heads[0]:.4g}-f{1000 / shape.ff[0]:.4g}"
+    assert (facts["criterion"], facts["budget"]) == ("own_mask", budget)
+    assert main(["publish", str(tmp_path / "mine"), str(tmp_path / "card")]) == 0
+    card = (tmp_path / "card" / "README.md").read_text()
+    assert f"# bert on squad2: own_mask-{budget}/pruned" in card
+    assert "with a mask of one's own" in card
+
+
+def test_score_finds_the_rows_f1_in_the_official_predictions(results, rows, capsys):
+    predictions = results / "evaluate" / "bert-squad2-s13" / "predictions" / "teacher.official.json.gz"
+    gold = results / "data" / "squad2" / "dev-gold.json.gz"
+    capsys.readouterr()
+    words = ["score", "--dataset", "squad2", "--gold", str(gold), "--predictions", str(predictions)]
+    assert main(words) == 0
+    found = json.loads(capsys.readouterr().out)
+    row = one(rows["bert-squad2"], "teacher")
+    assert found["f1"] == pytest.approx(float(row["f1"]), abs=1e-3)
+    assert found["total"] == int(row["questions"])
 
 
 def test_dev_files_that_training_reads_hold_no_answers(results):

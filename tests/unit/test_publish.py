@@ -72,7 +72,7 @@ def variant(request, tmp_path) -> Path:
     windows = {"length": 40, "stride": 10, "max_answer_tokens": 8}
     save_checkpoint(slice_model(model, closed_mask()), folder, encoder, windows, facts)
     spec = {"run": RUN, "task": "squad2", "checkpoint": {"path": str(tmp_path / "secret" / "teacher")}}
-    stage = {"spec": spec, "git_commit": "abc123", "packages": {"torch": "2.13.0"}}
+    stage = {"stage": "recover", "spec": spec, "git_commit": "abc123", "packages": {"torch": "2.13.0"}}
     (folder / "stage.json").write_text(json.dumps(stage))
     return folder
 
@@ -214,10 +214,12 @@ def test_a_table_that_is_none_is_one_line(variant, tmp_path, capsys, changes, me
     assert not (tmp_path / "out").exists()
 
 
-def test_without_a_table_nothing_is_claimed(variant, tmp_path):
+def test_without_a_table_nothing_is_claimed(variant, tmp_path, capsys):
     assert main(["publish", str(variant), str(tmp_path / "out")]) == 0
+    assert "the card says that nothing was measured" in capsys.readouterr().err
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "Nothing yet" in card
+    assert "Nothing: no table with a row of this checkpoint" in card
+    assert "By the stage `recover`." in card
     assert "model-index" not in card
 
 

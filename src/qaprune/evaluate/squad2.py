@@ -7,6 +7,7 @@ of words; a question takes its best gold answer. An empty prediction is right on
 
 from __future__ import annotations
 
+import json
 import re
 import string
 from collections import Counter
@@ -17,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qaprune.data.examples import Example
+from qaprune.data.examples import Example, open_text
 from qaprune.errors import InputError
 from qaprune.evaluate.threshold import cuts, lowest_best
 from qaprune.jsonfile import expect, field, number, read_json
@@ -86,10 +87,19 @@ def gold_from_examples(examples: Iterable[Example]) -> list[GoldQuestion]:
 
 def read_predictions(path: Path | str) -> dict[str, str]:
     """An official prediction file: one object from question id to answer text, empty text for null."""
-    predictions = expect(read_json(path), dict, str(path))
+    try:
+        predictions = expect(read_json(path), dict, str(path))
+    except InputError as error:
+        raise InputError(f"{error}; expected one JSON object from question id to answer text") from None
     for identity, text in predictions.items():
         expect(text, str, f"{path}: prediction of '{identity}'")
     return predictions
+
+
+def write_predictions(path: Path | str, answers: Iterable[tuple[str, str]]) -> None:
+    """Write pairs of question id and answer text as the official prediction file."""
+    with open_text(path, "w") as out:
+        out.write(json.dumps(dict(answers), ensure_ascii=False) + "\n")
 
 
 def read_na_probs(path: Path | str) -> dict[str, float]:

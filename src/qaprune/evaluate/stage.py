@@ -68,6 +68,12 @@ class Squad2Gold:
         }
         return row, np.stack([em, f1, answerable.astype(float)], 1)
 
+    def save(self, path: Path, spans: Predictions, thresholds: Row) -> None:
+        """Write the answers as the official script reads them, empty where the threshold says null."""
+        nulls = spans.null_odds > thresholds["threshold"]
+        texts = ["" if null else text for null, text in zip(nulls, spans.texts, strict=True)]
+        squad2.write_predictions(path, zip(spans.ids, texts, strict=True))
+
 
 class NqGold:
     """Dev gold of Natural Questions, and the documents that predictions point into."""
@@ -101,8 +107,8 @@ class NqGold:
             per_question += [side.is_correct & kept, kept, side.has_gold]
         return row, np.stack(per_question, 1).astype(float)
 
-    def save(self, path: Path, spans: Predictions) -> None:
-        """Write the predictions as the official script reads them."""
+    def save(self, path: Path, spans: Predictions, thresholds: Row) -> None:
+        """Write the predictions as the official script reads them, which finds its own thresholds."""
         found = predicted(self.examples[: len(spans.ids)], spans)
         nq_files.write_predictions(path, found.values())
 
@@ -148,8 +154,7 @@ def evaluate(
             save_predictions(out / "predictions" / f"{name}.jsonl.gz", spans)
             if (folder / TRAINING_LOG).is_file():
                 shutil.copyfile(folder / TRAINING_LOG, out / "training" / f"{name}.jsonl")
-            if isinstance(gold, NqGold):
-                gold.save(out / "predictions" / f"{name}.official.json.gz", spans)
+            gold.save(out / "predictions" / f"{name}.official.json.gz", spans, variant)
             row, per_question = gold.score(_first(spans, sample), variant)
             full = gold.score(spans, variant)[0] if whole and sample < dev.questions else {}
             shape = model_shape(model)

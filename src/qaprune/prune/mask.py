@@ -12,6 +12,9 @@ from safetensors.numpy import save_file
 from qaprune.errors import InputError
 from qaprune.models.encoder import EncoderShape
 
+OWN_MASK = "own_mask"
+"""Named as the criterion of what a mask of one's own cut."""
+
 
 @dataclass(frozen=True)
 class Mask:

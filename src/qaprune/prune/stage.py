@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qaprune.budget import SPEEDUP, parse_budget
+from qaprune.budget import SPEEDUP, Budget, parse_budget
 from qaprune.errors import InputError
 from qaprune.evaluate.holdout import Holdout
 from qaprune.gate.stage import TRAINED_WEIGHTS, load_scores
 from qaprune.models.checkpoint import read_variant, save_checkpoint, write_variant
-from qaprune.models.encoder import WEIGHTS, load_model, model_shape
-from qaprune.prune.mask import load_mask, save_mask
+from qaprune.models.encoder import WEIGHTS, EncoderShape, load_model, model_shape
+from qaprune.prune.mask import OWN_MASK, Mask, load_mask, save_mask
 from qaprune.prune.select import costs_of, multiples, select
 from qaprune.prune.slice import slice_model
 from qaprune.stage import read_stage
@@ -44,6 +44,15 @@ def load_trained_weights(teacher: nn.Module, gate: Path | None) -> None:
         load_weights(teacher, gate / TRAINED_WEIGHTS)
 
 
+def _shares(mask: Mask, shape: EncoderShape) -> str:
+    """What a mask keeps, as a budget of shares would be called."""
+    heads, ff = mask.widths()
+    parts = [("h", sum(heads), sum(shape.heads)), ("f", sum(ff), sum(shape.ff))]
+    if mask.hidden is not None:
+        parts.append(("d", np.count_nonzero(mask.hidden), shape.hidden))
+    return "-".join(f"{letter}{100 * kept / full:.4g}" for letter, kept, full in parts)
+
+
 def prune(
     spec: dict[str, Any], inputs: dict[str, Path], out: Path, log: Callable[[str], None]
 ) -> dict[str, Any]:
@@ -51,25 +60,27 @@ def prune(
 
     Draw 0 is the checkpoint of the stage's own folder, the one that recovery continues from; of further
     draws `draws/` holds the facts. Masks of all draws stay under `masks/`, and `load_variant` cuts a model
-    anew from them. With `--mask` that file is used instead of scores.
+    anew from them. With `--mask` that file is used instead of scores, whatever criterion and budget the
+    spec has: the checkpoint is `own_mask`'s, at the shares that the mask keeps.
     """
     compute = start(spec["compute"], spec["run"]["seed"])
     teacher = load_model(inputs["teacher"], compute.attention)
     if "mask" not in inputs:
         load_trained_weights(teacher, inputs.get("gate"))
     shape = model_shape(teacher)
-    budget = parse_budget(spec["budget"])
+    criterion, budget = spec["criterion"], parse_budget(spec["budget"])
     if not inputs.keys() & {"mask", "gate"}:
         raise InputError("expected --gate with scores or --mask with a mask file")
     if "mask" in inputs:
         masks = [load_mask(inputs["mask"])]
         masks[0].check(shape, str(inputs["mask"]))
+        criterion, budget = OWN_MASK, Budget(_shares(masks[0], shape))
         gate: dict[str, Any] = {}
     else:
         costs = costs_of(budget, shape, spec["length"], inputs["teacher"], inputs.get("latency"))
         scores = load_scores(inputs["gate"] / "scores.safetensors")
         masks = [
-            select(scores, draw, budget, shape, spec["criterion"], costs, multiples(spec))
+            select(scores, draw, budget, shape, criterion, costs, multiples(spec))
             for draw in range(len(scores.heads))
         ]
         gate = read_stage(inputs["gate"])["result"]
@@ -83,7 +94,7 @@ def prune(
     (out / "draws").mkdir()
     found = []
     for draw, mask in enumerate(masks):
-        metadata = {"criterion": spec["criterion"], "budget": budget.name, "draw": str(draw)}
+        metadata = {"criterion": criterion, "budget": budget.name, "draw": str(draw)}
         save_mask(out / "masks" / f"{draw}.safetensors", mask, metadata)
         smaller = slice_model(teacher, mask)
         asked = {"speedup_asked": budget.limit} if budget.kind == SPEEDUP else {}
@@ -93,7 +104,7 @@ def prune(
             asked["own_weights"] = True  # no mask can cut them from the teacher again
         variant = asked | {
             "variant": "pruned",
-            "criterion": spec["criterion"],
+            "criterion": criterion,
             "budget": budget.name,
             "draw": draw,
             **holdout.fit(smaller, compute),

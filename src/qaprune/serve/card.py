@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from qaprune.prune.mask import OWN_MASK
 from qaprune.report.checkpoints import CONFIG, FOLDER
 from qaprune.report.columns import Row
 
@@ -35,7 +36,7 @@ def model_card(
         _what(config, facts),
         "## Measured\n\n" + _measured(row, data),
         "## Use\n\n" + _use(config),
-        "## Make it again\n\n" + _again(stage, command),
+        "## Make it again\n\n" + _again(facts, stage, command),
     ]
     return "\n".join(sections)
 
@@ -112,7 +113,7 @@ def _what(config: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def _measured(row: Row | None, data: Mapping[str, Any] | None) -> str:
     if row is None:
-        return "Nothing yet: the results folder had no table when this was published.\n"
+        return "Nothing: no table with a row of this checkpoint lay above it when this was published.\n"
     lines = []
 
     def add(name: str, text: str) -> None:
@@ -185,18 +186,23 @@ windows; of a model with answer types, in the span's own window) exceeds the bes
 """
 
 
-def _again(stage: Mapping[str, Any], command: str | None) -> str:
+def _again(facts: Mapping[str, Any], stage: Mapping[str, Any], command: str | None) -> str:
     packages = ", ".join(
         f"{name} {version}" for name, version in sorted((stage.get("packages") or {}).items())
     )
-    command = command or f"snakemake TARGET --cores all --configfile {CONFIG}"
+    made = f"```bash\n{command}\n```" if command else f"By the stage `{stage['stage']}`."
+    if facts.get("criterion") == OWN_MASK:
+        made = (
+            f"By `qaprune prune --mask` with a mask of one's own (SHA-256 `{stage['inputs']['mask']}`...); "
+            "criterion and budget of the settings below played no part."
+        )
     meant = {
         f"--configfile {CONFIG}": f"`{CONFIG}`: the files that the run was configured by. ",
         f"data_root={FOLDER}": f"`{FOLDER}`: where data and encoder lie. ",
     }
-    own = "".join(text for words, text in meant.items() if words in command)
+    own = "".join(text for words, text in meant.items() if words in made)
     return (
-        f"```bash\n{command}\n```\n\n{own}"
+        f"{made}\n\n{own}"
         f"qaprune commit {stage.get('git_commit') or 'unknown'}; {packages}. "
         "The stage's settings:\n\n```json\n"
         f"{json.dumps(_public(stage['spec']), indent=1, sort_keys=True)}\n```\n"

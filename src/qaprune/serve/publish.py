@@ -6,6 +6,7 @@ import argparse
 import json
 import re
 import shutil
+import sys
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Write the folder and say what to do with it."""
-    publish(args.variant, args.out)
+    if not publish(args.variant, args.out):
+        print(
+            f"{args.variant}: no table above it has its row, so the card says that nothing was measured; "
+            "publish it where its results folder has its report",
+            file=sys.stderr,
+        )
     print(f"{args.out}: ready; upload it with `hf upload OWNER/NAME {args.out}`")
     return 0
 
 
-def publish(variant: Path, out: Path) -> None:
+def publish(variant: Path, out: Path) -> bool:
     """Write checkpoint, tokenizer, model code and card of a finished stage's checkpoint into `out`.
+
+    Returns whether a table had its row, so that the card says what was measured.
 
     Raises InputError, with nothing written, where the checkpoint is not whole or `out` is taken.
     """
@@ -73,6 +81,7 @@ def publish(variant: Path, out: Path) -> None:
         (scratch / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         card = model_card(config, facts, stage, row, _data_of(variant, row), _command(variant))
         (scratch / "README.md").write_text(card, encoding="utf-8")
+    return row is not None
 
 
 def model_code() -> str:
