@@ -73,7 +73,7 @@ def _check_criteria(config: Config, pairs: set[str]) -> None:
         package = load_criterion(name).package
         built_in = base_name(name) in BUILT_IN
         if package and find_spec(package) is None:
-            extra = "; pip install 'qaprune[peers]'" if built_in else ""
+            extra = "; pip install -e '.[peers]'" if built_in else ""
             raise InputError(f"config: criteria.{name}: the package {package} is not installed{extra}")
         _check_epochs(config, name, settings.get("recovery_changes", {}))
         asked = settings.get("budgets", config["budgets"])

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +48,32 @@ def test_the_example_of_a_criterion_scores_as_the_config_says(monkeypatch):
     out = model.bert.encoder.layer[1].output.dense.weight.detach().numpy()
     assert np.allclose(scores.ff[0, 1, 4], float(into[4] @ out[:, 4]) ** 2, rtol=1e-4)
     assert f'[project.entry-points."{registry.GROUP}"]' in blocks("criteria.md", "toml")[0]
+
+
+@pytest.mark.slow
+def test_the_example_is_held_to_the_contract_by_the_pages_command(tmp_path: Path):
+    package, facts = tmp_path / "my_package", tmp_path / "my_package-0.1.dist-info"
+    for folder in (package, facts):
+        folder.mkdir()
+    (package / "__init__.py").touch()
+    (package / "closeness.py").write_text(blocks("criteria.md", "python")[0])
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: my-package\nVersion: 0.1\n")
+    points = f"[{registry.GROUP}]\ncloseness = my_package.closeness:Closeness\n"
+    (facts / "entry_points.txt").write_text(points)
+    command = blocks("criteria.md", "bash")[0].splitlines()[0]
+    setting, *words = shlex.split(command)
+    name, _, value = setting.partition("=")
+    assert words[0] == "pytest"
+    done = subprocess.run(
+        [sys.executable, "-m", *words, "-n0", "-p", "no:cacheprovider"],
+        env=os.environ | {name: value, "PYTHONPATH": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert re.search(r"\d+ passed", done.stdout)
 
 
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]

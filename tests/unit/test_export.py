@@ -60,7 +60,7 @@ def test_missing_packages_are_named_with_what_installs_them(checkpoint, tmp_path
     monkeypatch.setattr(onnx, "find_spec", lambda name: None if name == "onnxscript" else sys)
     assert main(["export", "--model", str(checkpoint), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert "onnxscript not installed; pip install 'qaprune[onnx]'" in error
+    assert "onnxscript not installed; pip install -e '.[onnx]'" in error
     assert error.count("\n") == 1
 
 

@@ -97,7 +97,7 @@ def test_onnxruntime_says_what_it_lacks(monkeypatch):
     assert runtimes.why_not(setting._replace(compile="default"), "cpu") == ALONE
     assert runtimes.why_not(setting, "cuda:0") == "onnxruntime is timed on a CPU alone"
     monkeypatch.setattr("qaprune.models.onnx.find_spec", lambda name: None if name == "onnx" else name)
-    assert runtimes.why_not(setting, "cpu") == "onnx not installed; pip install 'qaprune[onnx]'"
+    assert runtimes.why_not(setting, "cpu") == "onnx not installed; pip install -e '.[onnx]'"
 
 
 def test_every_setting_is_timed_in_every_round(checkpoints, tmp_path: Path):

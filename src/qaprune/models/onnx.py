@@ -22,7 +22,7 @@ LARGE = 1_500_000_000
 def missing_packages() -> str | None:
     """Which packages of the extra are not there, and how to get them; None where all are."""
     missing = [name for name in NEEDED if find_spec(name) is None]
-    return f"{', '.join(missing)} not installed; pip install 'qaprune[onnx]'" if missing else None
+    return f"{', '.join(missing)} not installed; pip install -e '.[onnx]'" if missing else None
 
 
 def input_names(model: nn.Module) -> list[str]:

@@ -46,7 +46,10 @@ def read_results(folder: Path) -> Results:
     """
     path = folder / "tables" / "points.csv"
     if not path.is_file():
-        raise InputError(f"{folder}: no tables/points.csv here; expected the results folder of a report")
+        why = "expected the results folder of a report"
+        if (folder / "points.csv").is_file():
+            why = "its points.csv is to be read alone; a baseline has what docs/regression.md lists"
+        raise InputError(f"{folder}: no tables/points.csv here; {why}")
     rows = _read_rows(path)
     questions, timings = {}, {}
     for run in rows:

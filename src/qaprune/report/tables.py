@@ -161,8 +161,10 @@ def setting_lines(group: list[Row]) -> list[str]:
         lines.append("untrained weights, packed windows: speed alone; cuts spread evenly over the layers")
     if mixed := mixed_hardware(group):
         lines.append(mixed)
-    for number, (setting, names) in enumerate(timed_settings(group).items()):
-        lines.append(f"timed: {setting}" + (f" ({', '.join(dict.fromkeys(names))})" if number else ""))
+    settings = timed_settings(group)
+    for number, (setting, names) in enumerate(settings.items()):
+        which = ", ".join(dict.fromkeys(names)) if number else "all others" if len(settings) > 1 else ""
+        lines.append(f"timed: {setting}" + (f" ({which})" if which else ""))
     against: dict[object, list[object]] = {}
     for row in group:
         if row["reference"] and row["seed"] not in against.setdefault(row["reference"], []):

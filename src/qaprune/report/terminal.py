@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 HEADER = ("", "variant", "F1", "95 %", "delta", "speedup", "95 %", "ms")
 NAME_WIDTH = 29
 """What the figures leave of 80 columns for a name."""
+NAME_WIDTH_SEEDS = 27
+"""The same beside means and spreads."""
 BOLD = ("teacher", "teacher+")
 
 
@@ -121,17 +123,17 @@ def _seeds_table(group: list[Row], letters: dict[tuple[object, ...], str]) -> Re
     colours = colours_of(group)
     styles = [colours.get(str(row["criterion"]), "") for row in shown]
     lines = [
-        (letters.get(key_of(row), ""), _folded(name), *cells)
+        (letters.get(key_of(row), ""), _folded(name, NAME_WIDTH_SEEDS), *cells)
         for row, (name, *cells) in zip(shown, body, strict=True)
     ]
     return _table(("", *header), lines, styles)
 
 
-def _folded(name: str) -> str:
+def _folded(name: str, width: int = NAME_WIDTH) -> str:
     """On two lines where it is long: the kind on the second, with the budget if that is too long still."""
-    if len(name) <= NAME_WIDTH:
+    if len(name) <= width:
         return name
-    at = "/" if len(name.partition("/")[0]) <= NAME_WIDTH else "-"
+    at = "/" if len(name.partition("/")[0]) <= width else "-"
     return name.replace(at, f"\n  {at}", 1)
 
 

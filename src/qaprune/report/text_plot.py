@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import string
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -94,7 +95,8 @@ def scatter(group: list[Row], letters: Mapping[Key, str], width: int) -> Text:
     notes = "letters: as in the table" + (", * teacher" if "teacher" in levels else "")
     if hidden:
         notes += "; at the same place: " + ", ".join(" ".join(names) for names in hidden)
-    text.append(f"\n{notes}")
+    for line in textwrap.wrap(notes, width):
+        text.append(f"\n{line}")
     return text
 
 
