@@ -36,12 +36,14 @@ def main(argv: list[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     samples = dict(zip(run.sums.variants, bootstrap_f1(run.sums), strict=True))
+    print("F1 of the first less that of the second, and its 95 % interval; * where that leaves out 0")
     names.sort(key=lambda key: -run.variants[key]["f1"])
+    width = max(map(len, names))
     for better, worse in combinations(names, 2):
         low, high = percentile_interval(samples[better] - samples[worse])
         difference = run.variants[better]["f1"] - run.variants[worse]["f1"]
         mark = "*" if low > 0 or high < 0 else " "
-        print(f"{mark} {better:<38} {worse:<38} {difference:+5.1f}  [{low:+.1f}, {high:+.1f}]")
+        print(f"{mark} {better:<{width}} {worse:<{width}} {difference:+5.1f}  [{low:+.1f}, {high:+.1f}]")
     return 0
 
 

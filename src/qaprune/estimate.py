@@ -2,6 +2,7 @@
 
 Work is counted as 6 FLOPs a parameter and token for training, 2 for prediction, over the encoder's layer
 weights. The rates it is divided by are rough and stated in the output: this answers "an hour or a week?".
+The committed runs took 1.1 (recovery, one thread a job) to 2.0 (small, criteria, nq) times as long.
 """
 
 from __future__ import annotations
@@ -247,7 +248,8 @@ def describe(plan: Plan) -> str:
     cpu, gpu = total / CPU_FLOPS / 3600 + overhead / 2, total / GPU_FLOPS / 3600 + overhead
     lines.append(f"estimated time: {_hours(cpu)} on two CPU cores, {_hours(gpu)} on one GPU")
     lines.append(
-        f"  ({total:.2g} FLOPs at {CPU_FLOPS / 1e12:g} and {GPU_FLOPS / 1e12:g} TFLOP/s; a rough guide)"
+        f"  ({total:.2g} FLOPs at {CPU_FLOPS / 1e12:g} and {GPU_FLOPS / 1e12:g} TFLOP/s, a rough guide: "
+        "runs on two\n  cores took up to twice as long, runs on a GPU were not timed)"
     )
     most, stay = disk_gb(plan)
     lines.append(f"disk for weights: up to {most:.2f} GB, {stay:.2f} GB stay by the keep policy")

@@ -73,7 +73,7 @@ def test_a_criterion_s_package_is_asked_for_before_anything_runs(tmp_path, monke
     peer = {"torch_pruning_global": {"windows": 8, "batch_tokens": 64}}
     make_plan(with_overlay(tmp_path, criteria=peer))
     monkeypatch.setattr("qaprune.plan_checks.find_spec", lambda name: None)
-    expected = r"criteria.torch_pruning_global: the package torch_pruning .* pip install 'qaprune\[peers\]'"
+    expected = r"criteria.torch_pruning_global: the package torch_pruning .* pip install -e '\.\[peers\]'"
     with pytest.raises(InputError, match=expected):
         make_plan(with_overlay(tmp_path, criteria=peer))
 

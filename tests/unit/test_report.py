@@ -251,7 +251,7 @@ def test_rows_at_a_setting_of_their_own_are_named(squad: dict[str, dict]):
     odd = dict(squad["l0-h25-f25/pruned"], backend="sdpa")
     rows = [odd if name == "l0-h25-f25/pruned" else row for name, row in squad.items()]
     timed = [line for line in points_markdown(rows).splitlines() if line.startswith("- timed:")]
-    assert [line.partition(" (")[2] for line in timed] == ["", "l0-h25-f25/pruned)"]
+    assert [line.partition(" (")[2] for line in timed] == ["all others)", "l0-h25-f25/pruned)"]
     assert ", sdpa," in timed[1]
     texts = [text.get_text() for text in f1_speedup_figure(rows).findobj(Text)]
     assert any("some rows at a setting of their own" in text for text in texts)

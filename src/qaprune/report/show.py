@@ -53,7 +53,7 @@ def _unfinished(results: Path, config: list[Path] | None) -> int:
     plan = _plan(results, config)
     _say(f"{results}: not finished")
     _say(unfinished.progress_line(done, plan), "  ")
-    if rows := unfinished.rows_so_far(done):
+    if rows := unfinished.rows_so_far(done, plan):
         print()
         print_terminal(rows, sys.stdout)
     print("\nmissing:")

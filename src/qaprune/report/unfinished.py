@@ -10,6 +10,7 @@ from qaprune.errors import InputError
 from qaprune.models.checkpoint import read_variant
 from qaprune.report.collect import collect
 from qaprune.report.columns import Row
+from qaprune.report.intervals import RESAMPLES
 from qaprune.report.rows import build_rows, name_of
 
 if TYPE_CHECKING:
@@ -42,15 +43,16 @@ def progress_line(done: dict[str, list[Path]], plan: Plan | None) -> str:
     return f"done of planned: {', '.join(counts)}, report 0/1"
 
 
-def rows_so_far(done: dict[str, list[Path]]) -> list[Row]:
+def rows_so_far(done: dict[str, list[Path]], plan: Plan | None = None) -> list[Row]:
     """Rows of the runs that were scored, with their speed where they were timed; of untrained models those
-    that were timed."""
+    that were timed. With a plan their intervals are those that its report will have."""
+    resamples = plan.config["report"]["resamples"] if plan else RESAMPLES
     scored, timed = done.get("evaluate", []), done.get("profile", [])
     if scored:
         names = {folder.name for folder in scored}
-        return build_rows(collect(scored, [folder for folder in timed if folder.name in names]))
+        return build_rows(collect(scored, [folder for folder in timed if folder.name in names]), resamples)
     timed = [folder for folder in timed if (folder / "variants.json").exists()]
-    return build_rows(collect([], timed)) if timed else []
+    return build_rows(collect([], timed), resamples) if timed else []
 
 
 def missing_lines(results: Path, done: dict[str, list[Path]], plan: Plan | None) -> list[str]:
