@@ -131,13 +131,15 @@ def test_one_row_alone_trains_nothing_else():
 @pytest.mark.parametrize(
     "target",
     [
-        "bert-squad2-s13/l0-h9-f9/distilled",
-        "bert-squad2-s99/l0-h50-f50/distilled",
-        "none-squad2-s13/teacher+",
+        "recover/bert-squad2-s13/l0-h9-f9/distilled",
+        "recover/bert-squad2-s99/l0-h50-f50/distilled",
+        "recover/none-squad2-s13/teacher+",
+        "data/none",
+        "encoder/none",
     ],
 )
 def test_a_mistyped_row_is_no_target_of_any_rule(target):
-    done = snakemake(f"results/embedded/recover/{target}/stage.json", "-n")
+    done = snakemake(f"results/embedded/{target}/stage.json", "-n")
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "MissingRuleException" in said
