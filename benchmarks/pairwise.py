@@ -1,8 +1,8 @@
 """Which rows of a run differ in F1 by more than their interval, beyond the differences to the teacher.
 
-    python -m benchmarks.pairwise RESULTS --run RUN [--variant distilled]
+    python -m benchmarks.pairwise RESULTS --run RUN [--variant distilled [teacher ...]]
 
-Prints, for each pair of rows of that variant, the difference of F1 on dev and its 95 % interval over
+Prints, for each pair of rows of those variants, the difference of F1 on dev and its 95 % interval over
 resampled paragraphs, one resampling for all; `*` marks those whose interval leaves out 0. With many pairs
 one in twenty does so by chance. Training noise is not in the intervals.
 """
@@ -24,14 +24,16 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path)
     parser.add_argument("--run", required=True)
-    parser.add_argument("--variant", default="distilled")
+    parser.add_argument("--variant", nargs="+", default=["distilled"])
     args = parser.parse_args(argv)
     try:
         run = read_run(args.results / "evaluate" / args.run, None)
-        names = [key for key, scores in run.variants.items() if scores["variant"] == args.variant]
-        if not names:
-            known = ", ".join(dict.fromkeys(str(scores["variant"]) for scores in run.variants.values()))
-            raise InputError(f"--variant: {args.run} has no row {args.variant!r}; there are {known}")
+        known = list(dict.fromkeys(str(scores["variant"]) for scores in run.variants.values()))
+        if unknown := [name for name in args.variant if name not in known]:
+            raise InputError(
+                f"--variant: {args.run} has no row {unknown[0]!r}; there are {', '.join(known)}"
+            )
+        names = [key for key, scores in run.variants.items() if scores["variant"] in args.variant]
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -2,7 +2,7 @@
 
 Work is counted as 6 FLOPs a parameter and token for training, 2 for prediction, over the encoder's layer
 weights. The rates it is divided by are rough and stated in the output: this answers "an hour or a week?".
-The committed runs took 1.1 (recovery, one thread a job) to 2.0 (small, criteria, nq) times as long.
+The committed runs that say how long they took (small, criteria, nq) took twice as long.
 """
 
 from __future__ import annotations

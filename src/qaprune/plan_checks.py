@@ -27,12 +27,7 @@ def check_plan(config: Config, pairs: set[str]) -> None:
     """
     _check_budgets(config["budgets"])
     _check_criteria(config, pairs)
-    warmup = config["profile"]["warmup"]
-    if warmup["most"] < warmup["least"]:
-        raise InputError(
-            f"config: profile.warmup.most: expected at least the {warmup['least']} of least, "
-            f"got {warmup['most']}"
-        )
+    _check_warmup(config["profile"]["warmup"])
     if config.get("untrained"):
         _check_untrained(config)
     known = {TEACHER, TEACHER_PLUS, *config["criteria"]}
@@ -64,6 +59,15 @@ def _check_budgets(names: list[str]) -> None:
         if budget in seen:
             raise InputError(f"config: budgets: {seen[budget]!r} and {name!r} mean the same")
         seen[budget] = name
+
+
+def _check_warmup(warmup: Mapping[str, Any]) -> None:
+    """There is room for the rounds that must agree."""
+    if warmup["most"] < warmup["least"]:
+        raise InputError(
+            f"config: profile.warmup.most: expected at least the {warmup['least']} of least, "
+            f"got {warmup['most']}"
+        )
 
 
 def _check_criteria(config: Config, pairs: set[str]) -> None:
@@ -183,8 +187,6 @@ def _check_checkpoints_of(datasets: Mapping[str, Any]) -> None:
         if source is None:
             continue
         key = f"config: datasets.{name}.checkpoints_of: {source!r}"
-        if settings.get("initialise_from"):
-            raise InputError(f"{key} beside initialise_from: such a data set trains nothing; leave one out")
         given = datasets.get(source, {"checkpoints_of": None})
         if "checkpoints_of" in given or given.get("teacher_only"):
             raise InputError(f"{key}: expected a data set whose models are trained and have rows")

@@ -160,30 +160,32 @@ def _check_place(out: Path, inputs: Mapping[str, Path]) -> None:
 def _move_all(scratch: Path, out: Path) -> None:
     """Rename everything into `out`, `stage.json` last; what an older run alone had made there goes."""
     out.mkdir(exist_ok=True)
-    names = {path.name for path in scratch.iterdir()}
+    names, made = {path.name for path in scratch.iterdir()}, _made(out)
     _write_json(scratch / MADE, sorted(names))
-    for name in _made(out) - names:
-        _remove(out / name)
+    for old in out.iterdir():
+        if old.name in made - names:
+            shutil.rmtree(old) if old.is_dir() else old.unlink()
     for name in sorted({MADE, *names}, key=lambda name: (name == "stage.json", name != MADE)):
-        target = out / name
-        if target.is_dir():
-            shutil.rmtree(target)
-        (scratch / name).replace(target)
+        _replace(scratch / name, out / name, name in made)
 
 
 def _made(out: Path) -> set[str]:
     """Names in a folder that a stage put there, as far as that is known."""
     try:
-        return {Path(name).name for name in expect(read_json(out / MADE), list, MADE)}
+        return set(expect(read_json(out / MADE), list, MADE))
     except (InputError, TypeError):
         return set()
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+def _replace(source: Path, target: Path, ours: bool) -> None:
+    """Rename; a folder that no stage made keeps what else it holds."""
+    if target.is_dir() and ours:
+        shutil.rmtree(target)
+    elif target.is_dir() and source.is_dir():
+        for path in source.iterdir():
+            _replace(path, target / path.name, ours)
+        return
+    source.replace(target)
 
 
 def _write_json(path: Path, value: Any) -> None:

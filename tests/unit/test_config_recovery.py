@@ -181,10 +181,6 @@ def test_another_dev_set_scores_the_same_checkpoints(tmp_path):
             "datasets.news.checkpoints_of: 'nq' has other task; expected the same",
         ),
         (
-            {"datasets": with_news(initialise_from="squad2")},
-            "datasets.news.checkpoints_of: 'squad2' beside initialise_from: such a data set trains nothing",
-        ),
-        (
             {"datasets": starting_from_news()},
             "datasets.nq.initialise_from: 'news' trains nothing; expected the data set 'squad2'",
         ),

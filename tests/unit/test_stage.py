@@ -81,7 +81,7 @@ def test_folders_of_killed_runs_go_and_those_of_running_ones_stay(tmp_path):
 
 def test_a_second_run_clears_what_the_first_made_and_nothing_else(tmp_path):
     out = tmp_path / "b"
-    for folder in (out / "mine", out / "old"):
+    for folder in (out / "mine", out / "masks"):
         folder.mkdir(parents=True)
         (folder / "x").write_text("x")
     (out / "thesis.txt").write_text("precious")
@@ -92,9 +92,21 @@ def test_a_second_run_clears_what_the_first_made_and_nothing_else(tmp_path):
     run_stage("gate", {}, {}, out, write)
     names = {path.name for path in out.iterdir()}
     assert names == {stage.MADE, "masks", "model.txt", "stage.json", "mine", "thesis.txt"}
-    (out / stage.MADE).write_text('["../a", 3')
-    run_stage("gate", {}, {}, out, lambda f: {})
-    assert names <= {path.name for path in out.iterdir()}
+    assert (out / "masks" / "x").exists(), "a folder of the same name was somebody's"
+    (tmp_path / "a").write_text("x")
+    for damaged in ('["../a", "..", ".", "", "mine/x", 3]', "[{}]", "{", "3"):
+        (out / stage.MADE).write_text(damaged)
+        run_stage("gate", {}, {}, out, write)
+        assert names == {path.name for path in out.iterdir()}
+        assert (tmp_path / "a").exists()
+        assert (out / "mine" / "x").exists()
+
+
+def test_a_file_in_the_place_of_somebodys_folder_is_one_line(tmp_path):
+    (tmp_path / "b" / "model.txt" / "x").mkdir(parents=True)
+    with pytest.raises(InputError, match="cannot be written"):
+        run_stage("gate", {}, {}, tmp_path / "b", write)
+    assert (tmp_path / "b" / "model.txt" / "x").exists()
 
 
 @pytest.mark.parametrize("place", [".", "..", "stage.json", "../b/c/.."])
