@@ -2,7 +2,7 @@
 
 Work is counted as 6 FLOPs a parameter and token for training, 2 for prediction, over the encoder's layer
 weights. The rates it is divided by are rough and stated in the output: this answers "an hour or a week?".
-The committed runs that say how long they took (small, criteria, nq) took twice as long.
+The committed runs that say how long they took (small, criteria, nq) took about twice as long.
 """
 
 from __future__ import annotations
