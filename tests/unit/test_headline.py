@@ -156,7 +156,7 @@ def test_several_seeds_make_one_sentence_of_what_all_of_them_have(made):
             row |= {"delta_f1": delta, "delta_f1_low": low, "delta_f1_high": high}
         found.rows[0]["delta_f1_low"] = -1.0
         claim = headline(rows).claim
-        assert f"at -0.4 F1 (mean of 2 seeds, their intervals [-1.0, {high:+.1f}])" in claim
+        assert f"at -0.4 F1 (mean of 2 seeds) [-1.0, {high:+.1f}]" in claim
         assert ("no difference in F1 shown" in claim) != shown
     gone = found.rows[1]
     gone["speedup"] = None

@@ -114,11 +114,8 @@ def _quality(choice: Choice) -> str:
     delta = fmean(_number(row, "delta_f1") for row in rows)
     low, high = (_ends(rows, f"delta_f1_{end}") for end in ("low", "high"))
     shown = min(low) > 0 or max(high) < 0
-    if len(rows) == 1:
-        text = f"at {_signed(delta)} F1 [{_signed(low[0])}, {_signed(high[0])}]"
-    else:
-        span = f"[{_signed(min(low))}, {_signed(max(high))}]"
-        text = f"at {_signed(delta)} F1 (mean of {len(rows)} seeds, their intervals {span})"
+    seeds = f" (mean of {len(rows)} seeds)" if len(rows) > 1 else ""
+    text = f"at {_signed(delta)} F1{seeds} [{_signed(min(low))}, {_signed(max(high))}]"
     return text if shown else f"{text}: no difference in F1 shown"
 
 
