@@ -183,6 +183,13 @@ def _run_stage(args: argparse.Namespace) -> int:
     except InputError as error:
         log.keep(f"error: {error}")
         raise type(error)(f"{args.command} {label}: {error}" if label else str(error)) from error
+    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+        # A spec of one's own is the likeliest reason; if its values are sound, the fault is the program's.
+        from qaprune.spec_checks import misfits
+
+        if wrong := next(misfits(spec), None):
+            raise InputError(f"--spec: {wrong}") from error
+        raise
     if not is_main_process():
         return 0
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))

@@ -15,6 +15,7 @@ import yaml
 from qaprune.errors import InputError
 
 ROOT = Path(__file__).parents[2]
+TOP = "(top level)"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT = ROOT / "config" / "embedded.yaml"
 
@@ -133,21 +134,42 @@ def _root(value: Any) -> str | None:
 
 def check(config: Config) -> None:
     """Refuse unknown keys, wrong types and impossible values: the key's path and what was expected."""
+    _check_finite(config, "")
+    error = _first_error(config, schema())
+    if error is not None:
+        path = _path_of(error)
+        if error.validator == "additionalProperties":
+            known = sorted(error.schema.get("properties", {}))
+            unknown = sorted(set(error.instance) - set(known))
+            prefix = "" if path == TOP else f"{path}."
+            raise InputError(
+                f"config: {prefix}{unknown[0]}: unknown key; expected one of {', '.join(known)}"
+            )
+        raise InputError(f"config: {path}: {_worded(error)}")
+
+
+def schema() -> dict[str, Any]:
+    """The schema that configs are checked against."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def misfit(value: Any, rules: Mapping[str, Any]) -> str | None:
+    """What a part of the schema has against a value, as `expected X, got Y`; None if nothing."""
+    error = _first_error(value, rules)
+    return None if error is None else _worded(error)
+
+
+def _first_error(value: Any, rules: Mapping[str, Any]) -> Any:
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
     from jsonschema.validators import extend
 
-    _check_finite(config, "")
     # JSON Schema takes 1e3 for an integer, Python for a float that no slice or count accepts.
     whole = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
-    validator = extend(Draft202012Validator, type_checker=whole)(
-        yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+    validator = extend(Draft202012Validator, type_checker=whole)
+    return best_match(
+        validator(rules).iter_errors(value), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf")
     )
-    error = best_match(
-        validator.iter_errors(config), key=lambda e: (-len(e.absolute_path), e.validator == "oneOf")
-    )
-    if error is not None:
-        raise InputError(_worded(error))
 
 
 def _check_finite(value: Any, path: str) -> None:
@@ -164,17 +186,14 @@ def _check_finite(value: Any, path: str) -> None:
         raise InputError(f"config: {path}: expected a finite number, got {value}")
 
 
+def _path_of(error: Any) -> str:
+    return ".".join(str(part) for part in error.absolute_path) or TOP
+
+
 def _worded(error: Any) -> str:
-    path = ".".join(str(part) for part in error.absolute_path) or "(top level)"
     expected = error.validator_value
-    if error.validator == "additionalProperties":
-        known = sorted(error.schema.get("properties", {}))
-        unknown = sorted(set(error.instance) - set(known))
-        prefix = "" if path == "(top level)" else f"{path}."
-        return f"config: {prefix}{unknown[0]}: unknown key; expected one of {', '.join(known)}"
     if error.validator == "required":
-        missing = next(key for key in expected if key not in error.instance)
-        return f"config: {path}: missing key {missing!r}"
+        return f"missing key {next(key for key in expected if key not in error.instance)!r}"
     wording = {
         "type": lambda: f"expected {expected if isinstance(expected, str) else ' or '.join(expected)}",
         "enum": lambda: f"expected one of {', '.join(map(str, expected))}",
@@ -192,7 +211,7 @@ def _worded(error: Any) -> str:
     }
     worded = wording.get(error.validator, lambda: error.message)()
     got = repr(error.instance)
-    return f"config: {path}: {worded}, got {got if len(got) <= 60 else got[:57] + '...'}"
+    return f"{worded}, got {got if len(got) <= 60 else got[:57] + '...'}"
 
 
 _VARIABLE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
