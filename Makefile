@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help reproduce test bench bench-save exact bundle clean
+.PHONY: help reproduce test test-lowest bench bench-save exact bundle clean
 
 # For `make bundle`: CONFIG=small DATA_ROOT=/data WITHOUT=torch,transformers OPTIONS='--python-version 3.12'
 CONFIG ?= embedded
@@ -12,6 +12,7 @@ CONFIG ?= embedded
 help:
 	@echo "make reproduce   install, run the whole benchmark on the embedded data, print the table"
 	@echo "make test        lint and the default test suite"
+	@echo "make test-lowest the suite with the oldest packages that pyproject.toml allows (gigabytes)"
 	@echo "make bench       micro-benchmarks, against this machine's baseline (docs/benchmarks.md)"
 	@echo "make bench-save  the same, kept as the machine's baseline"
 	@echo "make exact       renew the figures that no clock decides (benchmarks/exact.json)"
@@ -37,6 +38,13 @@ test: $(READY)
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# An old torch comes with its CUDA packages.
+test-lowest: $(READY)
+	$(PYTHON) -m venv --clear build/lowest
+	$(BIN)/python -m tests.lowest > build/lowest/constraints.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check -c build/lowest/constraints.txt -e '.[dev]'
+	build/lowest/bin/python -m pytest -n 2 --dist loadfile
 
 # TOLERANCE=15 allows the quickest round to take 15 per cent longer; SAVE=1 is bench-save.
 bench: $(READY)

@@ -44,7 +44,7 @@ def test_throttle_bits_are_pynvmls():
         if name.startswith(("nvmlClocksEventReason", "nvmlClocksThrottleReason"))
         and not name.endswith(("All", "None"))
     }
-    assert set(known.values()) == set(THROTTLE_REASONS)
+    assert set(known.values()) <= set(THROTTLE_REASONS), "older releases of pynvml know fewer"
     for name, bit in known.items():
         words = name.removeprefix("nvmlClocksEventReason").removeprefix("nvmlClocksThrottleReason")
         if words != "UserDefinedClocks":  # an older name of the application clocks' bit
