@@ -19,6 +19,7 @@ from qaprune.estimate import model_size, sampled_windows
 from qaprune.models.encoder import read_config
 from qaprune.plan import make_plan
 from tests.conftest import ROOT
+from tests.lowest import constraints, lowest
 
 UNEVEN = {
     "vocab_size": 300,
@@ -408,6 +409,24 @@ def test_conda_and_pip_ask_for_the_same_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert wanted == set(project["dependencies"])
     assert f"python{project['requires-python']}" in conda
+
+
+@pytest.mark.parametrize(
+    ("requirement", "oldest"),
+    [
+        ("torch>=2.11", "torch==2.11.*"),
+        ("numpy>=2", "numpy==2.0.*"),
+        ("snakemake>=9,<10", "snakemake==9.0.*"),
+    ],
+)
+def test_the_oldest_release_of_a_range(requirement, oldest):
+    assert lowest(requirement) == oldest
+
+
+def test_every_requirement_has_an_oldest_release():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    assert len(constraints()) == len([*project["dependencies"], *optional["onnx"], *optional["peers"]])
 
 
 def test_every_requirement_is_pinned():
