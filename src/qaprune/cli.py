@@ -187,9 +187,11 @@ def _run_stage(args: argparse.Namespace) -> int:
         # A spec of one's own is the likeliest reason; if its values are sound, the fault is the program's.
         from qaprune.spec_checks import misfits
 
-        if wrong := next(misfits(spec), None):
-            raise InputError(f"--spec: {wrong}") from error
-        raise
+        wrong = next(misfits(spec), None)
+        if wrong is None:
+            raise
+        log.keep(f"error: --spec: {wrong}")
+        raise InputError(f"--spec: {wrong}") from error
     if not is_main_process():
         return 0
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))
