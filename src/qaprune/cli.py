@@ -176,22 +176,21 @@ def _run_stage(args: argparse.Namespace) -> int:
     label = spec.get("label", "")
 
     def work(out: Path) -> dict[str, Any]:
-        return getattr(import_module(module), function)(spec, inputs, out, log)
+        try:
+            return getattr(import_module(module), function)(spec, inputs, out, log)
+        except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
+            # A spec of one's own is the likeliest reason; if its values are sound, the program is at fault.
+            from qaprune.spec_checks import misfits
+
+            if wrong := next(misfits(spec), None):
+                raise InputError(f"--spec: {wrong}") from error
+            raise
 
     try:
         result = run_stage(args.command, spec, paths, out, work)
     except InputError as error:
         log.keep(f"error: {error}")
         raise type(error)(f"{args.command} {label}: {error}" if label else str(error)) from error
-    except (TypeError, ValueError, AttributeError, ArithmeticError, LookupError) as error:
-        # A spec of one's own is the likeliest reason; if its values are sound, the fault is the program's.
-        from qaprune.spec_checks import misfits
-
-        wrong = next(misfits(spec), None)
-        if wrong is None:
-            raise
-        log.keep(f"error: --spec: {wrong}")
-        raise InputError(f"--spec: {wrong}") from error
     if not is_main_process():
         return 0
     record = json.loads((out / "stage.json").read_text(encoding="utf-8"))

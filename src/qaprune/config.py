@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,6 @@ import yaml
 from qaprune.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-TOP = "(top level)"
 SCHEMA = ROOT / "workflow" / "schemas" / "config.schema.yaml"
 DEFAULT = ROOT / "config" / "embedded.yaml"
 
@@ -136,18 +136,18 @@ def check(config: Config) -> None:
     """Refuse unknown keys, wrong types and impossible values: the key's path and what was expected."""
     _check_finite(config, "")
     error = _first_error(config, schema())
-    if error is not None:
-        path = _path_of(error)
-        if error.validator == "additionalProperties":
-            known = sorted(error.schema.get("properties", {}))
-            unknown = sorted(set(error.instance) - set(known))
-            prefix = "" if path == TOP else f"{path}."
-            raise InputError(
-                f"config: {prefix}{unknown[0]}: unknown key; expected one of {', '.join(known)}"
-            )
-        raise InputError(f"config: {path}: {_worded(error)}")
+    if error is None:
+        return
+    path = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(known))
+        prefix = f"{path}." if path else ""
+        raise InputError(f"config: {prefix}{unknown[0]}: unknown key; expected one of {', '.join(known)}")
+    raise InputError(f"config: {path or '(top level)'}: {_worded(error)}")
 
 
+@cache
 def schema() -> dict[str, Any]:
     """The schema that configs are checked against."""
     return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
@@ -184,10 +184,6 @@ def _check_finite(value: Any, path: str) -> None:
             _check_finite(item, f"{path}[{number}]")
     elif isinstance(value, float) and not math.isfinite(value):
         raise InputError(f"config: {path}: expected a finite number, got {value}")
-
-
-def _path_of(error: Any) -> str:
-    return ".".join(str(part) for part in error.absolute_path) or TOP
 
 
 def _worded(error: Any) -> str:

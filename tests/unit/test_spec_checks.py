@@ -87,7 +87,7 @@ def test_a_sound_spec_of_one_s_own_runs(data):
 )
 def test_a_value_of_the_wrong_type_is_one_line(change, message, data, capsys):
     assert data(SPEC | change) == 1
-    assert capsys.readouterr().err.strip() == f"qaprune: error: --spec: {message}"
+    assert capsys.readouterr().err.strip() == f"qaprune: error: data squad2: --spec: {message}"
     assert not Path("out/stage.json").exists()
 
 
