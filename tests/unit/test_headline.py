@@ -158,6 +158,14 @@ def test_several_seeds_make_one_sentence_of_what_all_of_them_have(made):
         claim = headline(rows).claim
         assert f"at -0.4 F1 (mean of 2 seeds) [-1.0, {high:+.1f}]" in claim
         assert ("no difference in F1 shown" in claim) != shown
+    for (first, second), words in {
+        ((-1.0, 0.4), (-0.9, -0.2)): "[-1.0, +0.4]: a loss in 1 of 2 seeds",
+        ((-1.0, 0.4), (0.1, 0.5)): "[-1.0, +0.5]: a gain in 1 of 2 seeds",
+        ((-1.0, -0.4), (0.1, 0.5)): "[-1.0, +0.5]: a loss in 1 and a gain in 1 of 2 seeds",
+    }.items():
+        for row, (low, high) in zip(found.rows, (first, second), strict=True):
+            row |= {"delta_f1_low": low, "delta_f1_high": high}
+        assert headline(rows).claim.endswith(words)
     gone = found.rows[1]
     gone["speedup"] = None
     assert name_of(headline(rows).rows[0]) != name_of(gone)

@@ -107,16 +107,23 @@ def _speed(choice: Choice) -> str:
 def _quality(choice: Choice) -> str:
     """The difference of F1 with its interval; one whose interval holds 0 is no difference.
 
-    Of several seeds from the lowest to the highest end of their intervals: what is called a difference is
-    one in each of them.
+    Of several seeds from the lowest to the highest end of their intervals. That span may hold 0 where a
+    seed's own interval does not: the difference in that seed is not passed over.
     """
     rows = choice.rows
     delta = fmean(_number(row, "delta_f1") for row in rows)
     low, high = (_ends(rows, f"delta_f1_{end}") for end in ("low", "high"))
-    shown = min(low) > 0 or max(high) < 0
     seeds = f" (mean of {len(rows)} seeds)" if len(rows) > 1 else ""
     text = f"at {_signed(delta)} F1{seeds} [{_signed(min(low))}, {_signed(max(high))}]"
-    return text if shown else f"{text}: no difference in F1 shown"
+    if min(low) > 0 or max(high) < 0:
+        return text
+    counts = {"a loss": sum(end < 0 for end in high), "a gain": sum(end > 0 for end in low)}
+    found = [f"{what} in {count}" for what, count in counts.items() if count]
+    return (
+        f"{text}: {' and '.join(found)} of {len(rows)} seeds"
+        if found
+        else f"{text}: no difference in F1 shown"
+    )
 
 
 def _details(choice: Choice, group: list[Row]) -> list[str]:
